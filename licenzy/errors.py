@@ -7,6 +7,7 @@ holds the two together.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class LicenzyError(Exception):
@@ -223,6 +224,11 @@ class PayloadTooLarge(LicenzyError):
     code, status = "payload_too_large", 413
     message = "The body is too large."
     hint = "Send at most 64 KiB (1 MiB for webhooks), with a Content-Length header."
+
+    def __init__(self, message: str | None = None, *, to_people: str | None = None, **more: Any) -> None:
+        """`to_people` is what the portal says in place of words for callers of the API."""
+        super().__init__(message, **more)
+        self.to_people = to_people
 
 
 class UnsupportedMediaType(LicenzyError):

@@ -121,6 +121,7 @@ def load_models() -> None:
     import licenzy.deliveries.models
     import licenzy.entitlements.models
     import licenzy.idempotency.models
+    import licenzy.imports.models
     import licenzy.lab.models
     import licenzy.observations.models
     import licenzy.projects.models

@@ -26,7 +26,7 @@ from licenzy.errors import InvalidRequest, NotFound
 from licenzy.projects.scope import Scope
 from licenzy.subjects.actions import lock_subject
 from licenzy.subjects.models import Subject
-from licenzy.subjects.queries import subject_by_id, subjects_of_stripe_customer
+from licenzy.subjects.queries import other_customers_of, subject_by_id, subjects_of_stripe_customer
 from licenzy.workspace.audit import record
 
 _MOST_SUBJECTS = 100
@@ -179,12 +179,14 @@ def _counted_subjects(db: Session, scope: Scope, subject: Subject) -> list[Subje
 
     A forgotten subject with the same keyed hash belongs here too, once subjects can be forgotten.
     """
-    if subject.stripe_customer_id is None:
-        return [subject]
-    linked = subjects_of_stripe_customer(
-        db, scope, stripe_customer_id=subject.stripe_customer_id, limit=_MOST_SUBJECTS
-    )
-    return [subject, *(each for each in linked if each.id != subject.id)]
+    customers = other_customers_of(db, scope, subject_id=subject.id)
+    if subject.stripe_customer_id is not None:
+        customers.insert(0, subject.stripe_customer_id)
+    counted = {subject.id: subject}
+    for each in customers:
+        linked = subjects_of_stripe_customer(db, scope, stripe_customer_id=each, limit=_MOST_SUBJECTS)
+        counted |= {one.id: one for one in linked}
+    return list(counted.values())
 
 
 def _offering(

@@ -71,8 +71,12 @@ def lifted_at(facts: Sequence[FactLike], item_key: str) -> datetime | None:
 
 
 def adoption(facts: Sequence[FactLike]) -> FactLike | None:
-    """The act by which an untracked checkout was adopted: it tells what was sold, which its events do not."""
-    return next((fact for fact in facts if fact.kind == "operator" and fact.data["action"] == "adopt"), None)
+    """The act by which an untracked checkout was adopted or imported: it tells what was sold."""
+    acts = (fact for fact in facts if fact.kind == "operator" and fact.data["action"] in _ADOPTING)
+    return next((fact for fact in acts if "sold" in fact.data), None)
+
+
+_ADOPTING = frozenset({"adopt", "import"})
 
 
 def _in_order(facts: Sequence[FactLike]) -> list[FactLike]:

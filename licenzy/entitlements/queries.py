@@ -59,6 +59,21 @@ def entitlement_by_id(scope: Scope, *, entitlement_id: str) -> SelectOfScalar[En
     )
 
 
+@read_all
+def entitlements_of_purchase(scope: Scope, *, purchase_key: str) -> SelectOfScalar[Entitlement]:
+    """What one purchase gives, as it is written now."""
+    return (
+        select(Entitlement)
+        .where(
+            Entitlement.project_id == scope.project_id,
+            Entitlement.mode == scope.mode,
+            Entitlement.purchase_key == purchase_key,
+        )
+        .order_by(Entitlement.item_key)
+        .execution_options(populate_existing=True)
+    )
+
+
 def was_granted(db: Session, scope: Scope, product_code: str) -> bool:
     """Whether anybody has or had this product."""
     return _granted_id(db, scope, product_code=product_code) is not None

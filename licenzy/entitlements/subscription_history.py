@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from licenzy.entitlements import reversals
 from licenzy.entitlements.changed_terms import ChangedTerms
+from licenzy.entitlements.imported import assumed_invoices, had_begun
 from licenzy.entitlements.ordering import in_order, latest
 from licenzy.entitlements.periods import (
     SAME_MOMENT,
@@ -57,7 +58,8 @@ class SubscriptionHistory:
 
     @classmethod
     def of(cls, states: Sequence[FactLike], facts: Sequence[FactLike]) -> SubscriptionHistory:
-        invoices = merge_paid_invoices(facts)
+        told = [*merge_paid_invoices(facts), *assumed_invoices(facts)]
+        invoices = sorted(told, key=lambda invoice: (invoice.paid_at, invoice.id))
         billed = BilledItems(states)
         periods = periods_by_item(billed, invoices)
         terms = SoldTerms(states, ChangedTerms(facts))
@@ -76,6 +78,8 @@ class SubscriptionHistory:
         """
         if any(state.data["status"] in _UNPAID and is_early(state) for state in self.states):
             # Its status was taken for proof that access had begun.
+            return True
+        if had_begun(self.facts, item_id):
             return True
         is_first = self.billed[self.billed.lineage(item_id)[-1]].is_first
         others = self.billed if not is_first else ()
@@ -140,6 +144,8 @@ class SubscriptionHistory:
                 return LastPaid(quantity, paid_terms, ends[-1:])
             ours = [each.end for each in self.periods[item_id] if self.is_ours(each, item)]
             return LastPaid(quantity, {**paid_terms, "grace_days": 0}, ours[-1:])
+        if had_begun(self.facts, item_id):
+            return LastPaid(item["quantity"], terms, [])  # What was paid before the import is not known.
         return LastPaid(item["quantity"], {**terms, "grace_days": 0}, [])
 
     def _paid_with(self, invoice: PaidInvoice, item: Item) -> tuple[int, Terms | None]:

@@ -21,6 +21,8 @@ import licenzy.portal.deliveries.views
 import licenzy.portal.docs.views
 import licenzy.portal.endpoints.views
 import licenzy.portal.events.views
+import licenzy.portal.imports.downloads
+import licenzy.portal.imports.views
 import licenzy.portal.lab.views
 import licenzy.portal.overview.views
 import licenzy.portal.products.new_prices

@@ -9,6 +9,7 @@ from flask_wtf.csrf import generate_csrf, validate_csrf
 from werkzeug.exceptions import Forbidden
 from wtforms import ValidationError
 
+from licenzy.kit import uploads
 from licenzy.portal.respond import current_page
 from licenzy.portal.sessions import signed_in_user
 
@@ -41,7 +42,7 @@ def check_form_origin() -> None:
 
     It runs for the portal's pages only: the API takes no cookies and needs no token.
     """
-    request.max_content_length = FORM_MAX_BYTES
+    request.max_content_length = uploads.MOST_BYTES if uploads.takes_files(request.path) else FORM_MAX_BYTES
     if request.method in _READS:
         return
     if _is_cross_site():

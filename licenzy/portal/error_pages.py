@@ -77,7 +77,7 @@ def _refusal(error: LicenzyError) -> Response:
         return answer
     message, hint = error.message, error.hint
     if error.status in _OF_BODIES:  # Their own words are for callers of the API.
-        message, hint = _SENTENCES[error.status], ""
+        message, hint = getattr(error, "to_people", None) or _SENTENCES[error.status], ""
     response = _error_page(error.status, message=message, hint=hint)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)

@@ -78,6 +78,7 @@ _STRIPE = NavigationGroup(
         Entry("portal.project.connection", "Connection", "plug-connected"),
         Entry("portal.project.events", "Events", "bolt"),
         Entry("portal.project.untracked", "Untracked", "shopping-cart"),
+        Entry("portal.project.imports", "Import", "download"),
         Entry("portal.project.reconciliation", "Reconciliation", "rotate-clockwise"),
     ),
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from licenzy.errors import PayloadTooLarge
+from licenzy.kit import uploads
 from licenzy.kit.deadline import CALL_SECONDS
 
 _KIB, _MIB = 1024, 1024 * 1024
@@ -34,7 +35,7 @@ class Queue(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What holds for all paths that begin alike."""
+    """What holds for all paths that begin alike, and end alike."""
 
     prefix: str
     most_bytes: int
@@ -43,6 +44,10 @@ class Route:
     queue: Queue
     waits_seconds: float = CALL_SECONDS
     """How long a request may wait for a thread before it is refused."""
+    ends: str = ""
+    """What the path ends with as well."""
+    too_large: str | None = None
+    """What people are told of a larger body."""
 
 
 ROUTES = (
@@ -51,6 +56,14 @@ ROUTES = (
     Route("/v1/billing/portal-session", 64 * _KIB, 10.0, Queue.STRIPE),
     Route("/v1/", 64 * _KIB, 10.0, Queue.API),
     Route("/readyz", 64 * _KIB, 10.0, Queue.API),
+    Route(
+        uploads.PREFIX,
+        uploads.MOST_BYTES,
+        60.0,
+        Queue.PAGES,
+        ends=uploads.SUFFIX,
+        too_large=uploads.TOO_LARGE,
+    ),
     Route("/", 64 * _KIB, 10.0, Queue.PAGES),
 )
 """The first that fits counts."""
@@ -58,7 +71,9 @@ ROUTES = (
 
 def route_of(path: str) -> Route:
     """The row of a path; what begins like none of them is a page."""
-    return next((route for route in ROUTES if path.startswith(route.prefix)), ROUTES[-1])
+    return next(
+        (route for route in ROUTES if path.startswith(route.prefix) and path.endswith(route.ends)), ROUTES[-1]
+    )
 
 
 def declared_length(length: str | None, *, is_chunked: bool, route: Route) -> int:
@@ -73,5 +88,5 @@ def declared_length(length: str | None, *, is_chunked: bool, route: Route) -> in
     if not (length.isascii() and length.isdigit()):
         raise PayloadTooLarge("The body must be sent with a Content-Length.")
     if len(length) > 12 or int(length) > route.most_bytes:
-        raise PayloadTooLarge
+        raise PayloadTooLarge(to_people=route.too_large)
     return int(length)

@@ -21,7 +21,7 @@ class Refusals:
 
     def __init__(self, app: Flask, base_url: str) -> None:
         self._app, self._base_url = app, base_url
-        self._pages: dict[tuple[str, str, bool], RenderedRefusal] = {}
+        self._pages: dict[tuple[str, str, str | None, bool], RenderedRefusal] = {}
 
     def render(self, error: LicenzyError, path: str, *, by_htmx: bool) -> RenderedRefusal:
         """The answer to a request for this path."""
@@ -33,7 +33,7 @@ class Refusals:
 
     def _as_page(self, error: LicenzyError, *, by_htmx: bool) -> RenderedRefusal:
         """Made once and kept: it must be had when there is much to do."""
-        key = (error.code, error.message, by_htmx)
+        key = (error.code, error.message, getattr(error, "to_people", None), by_htmx)
         if key not in self._pages:
             sent = {"HX-Request": "true"} if by_htmx else {}
             with self._app.test_request_context("/", base_url=self._base_url, headers=sent):

@@ -38,6 +38,7 @@ from licenzy.stripe_events.place import Placed, Waiting, place_found, place_read
 from licenzy.stripe_events.queries import note_on_session
 from licenzy.stripe_events.read import CatalogChange, Found, Nothing, Origin, nothing_depends_on, read
 from licenzy.stripe_events.record import Recorded, ask_for_read, record, record_waiting
+from licenzy.stripe_events.remarks import remark_on
 from licenzy.stripe_events.untracked import (
     SubscriptionState,
     is_kept,
@@ -120,11 +121,22 @@ def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetim
         ask_for_read(db, origin, reading.object_id, now=now)
     if recorded.purchase.key.startswith("sub_") and reading.kind in _SETTLED_BY_READING:
         ask_for_read(db, origin, recorded.purchase.key, now=now)
-    return Applied(EventStatus.APPLIED, _remark(placed), changes)
+    return Applied(EventStatus.APPLIED, remark_on(placed), changes)
 
 
-def apply_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> list[Change]:
-    """Record what Stripe said when it was asked, and project the purchase once; what changed."""
+def apply_found(
+    db: Session,
+    origin: Origin,
+    found: Found,
+    *,
+    now: datetime,
+    cause: ChangeCause | None = None,
+    announced: bool = True,
+) -> list[Change]:
+    """Record what Stripe said when it was asked, and project the purchase once; what changed.
+
+    `cause` says why, where that is not the reading itself. Nobody is told unless it is `announced`.
+    """
     placed = place_found(db, origin, found, now=now)
     recorded = record(db, placed, now=now)
     if placed.disowned is not None:
@@ -134,7 +146,8 @@ def apply_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> 
             return [*taken_back, *(_keep_subscription(db, placed, recorded.purchase, now).changes or ())]
     elif recorded.purchase.subject_id is None:
         return list(_keep_subscription(db, placed, recorded.purchase, now).changes or ())
-    changes = _project(db, placed, recorded, now)
+    placed = placed if announced else replace(placed, has_endpoints=False)
+    changes = _project(db, placed, recorded, now, cause)
     if recorded.displaced is not None:
         changes += _withdraw(db, placed, recorded.displaced, now)
     for reading in placed.readings:
@@ -177,13 +190,15 @@ def _withdraw(db: Session, placed: Placed, key: str, now: datetime) -> list[Chan
 _SETTLED_BY_READING = frozenset({"subscription", "invoice", "session"})
 
 
-def _project(db: Session, placed: Placed, recorded: Recorded, now: datetime) -> list[Change]:
+def _project(
+    db: Session, placed: Placed, recorded: Recorded, now: datetime, cause: ChangeCause | None = None
+) -> list[Change]:
     note_unmapped(db, recorded.purchase, recorded.facts, now=now)
     return project_purchase(
         db,
         recorded.purchase,
         now=now,
-        cause=_cause(placed, recorded),
+        cause=cause or _cause(placed, recorded),
         facts=recorded.facts,
         has_endpoints=placed.has_endpoints,
     )
@@ -211,33 +226,6 @@ def _cause(placed: Placed, recorded: Recorded) -> ChangeCause:
     (reading,) = placed.readings
     reason = _REASONS_OF_EVENTS.get(reading.data["event"]) or _REASONS.get(reading.kind, "")
     return ChangeCause(Source.STRIPE, reason, stripe_event_id=origin.source_id, new_facts=recorded.new_facts)
-
-
-def _remark(placed: Placed) -> str | None:
-    """What an operator should know of an event although it was applied."""
-    (reading,) = placed.readings
-    if reading.kind == "session":
-        return _remark_on_session(reading)
-    if reading.kind == "invoice" and reading.data["more_lines"] and not reading.data["lines"]:
-        return (
-            "None of the invoice's lines can be read in this event. "
-            "It stands for the period shown until it is read."
-        )
-    if reading.kind == "dispute" and reading.data["status"] in _CLOSED_FOR_THE_MERCHANT:
-        status = reading.data["status"].replace("_", " ")
-        return f"The dispute is closed: {status}. It takes no access away."
-    if reading.kind != "subscription":
-        return None
-    if reading.data["status"] not in KNOWN_STATUSES:
-        return f"The status {reading.data['status'][:40]} is unknown. The last known state stays."
-    unmapped = [item["price"] for item in reading.data["items"] if item["sold"] is None]
-    if unmapped:
-        return f"No product is mapped to {', '.join(unmapped)}."
-    metered = [item["price"] for item in reading.data["items"] if item["metered"]]
-    is_new = reading.data["event"] == "customer.subscription.created" or "items" in reading.data["previous"]
-    if metered and is_new:
-        return f"Metered price: {', '.join(metered)}. Stripe bills its use, which Licenzy does not count."
-    return None
 
 
 def _sold_other_than_asked(reading: Reading) -> bool:
@@ -295,18 +283,6 @@ def _note_lines(db: Session, placed: Placed, session: Reading) -> None:
         note=note,
         mark=ALSO_BOUGHT,
     )
-
-
-_CLOSED_FOR_THE_MERCHANT = frozenset({"won", "warning_closed", "prevented"})
-"""How a dispute may end without taking anything, also where nobody has responded to it."""
-
-
-def _remark_on_session(reading: Reading) -> str | None:
-    opened, paid = (reading.data.get("sold") or {}).get("opened_amount"), reading.data["amount_total"]
-    is_paid = reading.data["payment_status"] == "paid"
-    if not is_paid or opened is None or paid is None or paid + (reading.data["discount"] or 0) >= opened:
-        return None
-    return f"Paid {paid} instead of {opened} (smallest unit): the buyer changed the amount or the quantity."
 
 
 def _of_nobody(db: Session, placed: Placed, purchase: LockedPurchase, now: datetime) -> Applied:

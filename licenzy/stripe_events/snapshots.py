@@ -13,7 +13,7 @@ from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_by_id
 from licenzy.connections.rate_limit import paced_access
 from licenzy.db.unit_of_work import Database
-from licenzy.entitlements.events import Change
+from licenzy.entitlements.events import Change, ChangeCause
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import purchase_of, recorded_sessions
 from licenzy.errors import LicenzyError
@@ -81,9 +81,19 @@ def settle_one(
 
 
 def record_snapshot(
-    db: Session, claim: ReadClaim, found: Found, *, as_of: datetime, now: datetime
+    db: Session,
+    claim: ReadClaim,
+    found: Found,
+    *,
+    as_of: datetime,
+    now: datetime,
+    cause: ChangeCause | None = None,
+    announced: bool = True,
 ) -> list[Change]:
-    """Write what was read as facts numbered by the claim, and project the purchase; what changed."""
+    """Write what was read as facts numbered by the claim, and project the purchase; what changed.
+
+    `cause` and `announced` are those of `apply_found`.
+    """
     origin = Origin(
         claim.scope,
         connection_id=claim.connection_id,
@@ -91,7 +101,8 @@ def record_snapshot(
         source_id=f"snapshot:{claim.object_id}:{claim.snapshot}",
         occurred_at=found.occurred_at or as_of,
     )
-    return apply_found(db, origin, found.numbered(claim.snapshot), now=now)
+    numbered = found.numbered(claim.snapshot)
+    return apply_found(db, origin, numbered, now=now, cause=cause, announced=announced)
 
 
 def _claim(

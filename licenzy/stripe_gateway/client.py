@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import stripe
 
 from licenzy.errors import StripeError, StripeUnavailable
 from licenzy.kit.deadline import standing_still
-from licenzy.stripe_gateway import answers, invoices, shapes
+from licenzy.stripe_gateway import answers, objects
 from licenzy.stripe_gateway.answers import Json
 from licenzy.stripe_gateway.answers import ListPage as ListPage
 from licenzy.stripe_gateway.answers import ObjectRead as ObjectRead
@@ -31,6 +28,7 @@ from licenzy.stripe_gateway.facts import (
     readable_prices,
     session_facts,
 )
+from licenzy.stripe_gateway.objects import asked_at, path_part
 from licenzy.stripe_gateway.pace import in_passing, with_patience
 from licenzy.stripe_gateway.permissions import Trial
 from licenzy.stripe_gateway.translate import (
@@ -89,7 +87,7 @@ class StripeGateway:
     def price(self, access: StripeAccess, price_id: str) -> PriceFacts:
         """One price. Raises StripeObjectMissing."""
         found = partial(
-            answers.one, method="get", path=f"prices/{_id(price_id)}", params={"expand": ["product"]}
+            answers.one, method="get", path=f"prices/{path_part(price_id)}", params={"expand": ["product"]}
         )
         return self._call(access, lambda client: price_facts(found(client)))
 
@@ -120,7 +118,7 @@ class StripeGateway:
 
     def close_checkout_session(self, access: StripeAccess, session_id: str) -> str:
         """Expire a Checkout Session unless it is over; its status then. Raises StripeObjectMissing."""
-        path = f"checkout/sessions/{_id(session_id)}"
+        path = f"checkout/sessions/{path_part(session_id)}"
         try:
             return self._call(access, partial(_status, method="post", path=f"{path}/expire"))
         except StripeError as refused:
@@ -136,28 +134,32 @@ class StripeGateway:
 
     def checkout_session(self, access: StripeAccess, session_id: str) -> Json:
         """One Checkout Session with its line items, as Stripe has it. Raises StripeObjectMissing."""
-        return self._call(access, lambda client: _session(client, session_id))
+        return self._call(access, lambda client: objects.checkout_session(client, session_id))
 
     def session_lines(self, access: StripeAccess, session_id: str) -> list[Json]:
         """The line items of one Checkout Session. Raises StripeObjectMissing."""
         return self._call(
             access,
-            lambda client: answers.listed(client, f"checkout/sessions/{_id(session_id)}/line_items", {}),
+            lambda client: answers.listed(
+                client, f"checkout/sessions/{path_part(session_id)}/line_items", {}
+            ),
         )
 
     def subscription(self, access: StripeAccess, subscription_id: str) -> ObjectRead:
         """One subscription with its latest invoice, as Stripe has it. Raises StripeObjectMissing."""
-        return self._call(access, lambda client: _asked_at(partial(_subscription, client, subscription_id)))
+        return self._call(
+            access, lambda client: asked_at(partial(objects.subscription, client, subscription_id))
+        )
 
     def sessions_of(self, access: StripeAccess, subscription_id: str) -> list[Json]:
         """The Checkout Sessions that made a subscription."""
-        return self._call(access, lambda client: _sessions_of(client, subscription_id))
+        return self._call(access, lambda client: objects.sessions_of(client, subscription_id))
 
     def invoices_of(self, access: StripeAccess, subscription_id: str) -> Iterator[Json]:
         """The invoices of one subscription, newest first, each with all of its lines."""
         for page in self._pages(access, "invoices", {"subscription": subscription_id}):
             for each in page.entries:
-                yield self._call(access, partial(_with_all_lines, invoice=each))
+                yield self._call(access, partial(objects.with_all_lines, invoice=each))
 
     def payments_of_invoice(self, access: StripeAccess, invoice_id: str) -> list[Json]:
         """Which payments an invoice was paid with."""
@@ -167,7 +169,7 @@ class StripeGateway:
 
     def payment(self, access: StripeAccess, ref: str) -> PaymentFacts:
         """What a payment intent (`pi_…`) or charge (`ch_…`) paid for. Raises StripeObjectMissing."""
-        return self._call(access, lambda client: _payment(client, ref))
+        return self._call(access, lambda client: objects.payment(client, ref))
 
     def events(self, access: StripeAccess, *, created_from: int) -> Iterator[list[Json]]:
         """Pages of the account's events since a Unix second, oldest first."""
@@ -182,6 +184,31 @@ class StripeGateway:
     def subscriptions(self, access: StripeAccess) -> Iterator[ListPage]:
         """Pages of all the account's subscriptions, ended ones included, with their latest invoices."""
         return self._pages(access, "subscriptions", {"status": "all", "expand": ["data.latest_invoice"]})
+
+    def subscriptions_page(
+        self, access: StripeAccess, *, with_ended: bool, after: str | None = None
+    ) -> ListPage:
+        """One page of the account's subscriptions, newest first, with their customers and latest invoices."""
+        params = {"expand": ["data.customer", "data.latest_invoice"]}
+        wanted = {**params, "status": "all"} if with_ended else params
+        return self._page_after(access, "subscriptions", wanted)(after)
+
+    def subscription_items(self, access: StripeAccess, subscription_id: str) -> list[Json]:
+        """All items of a subscription, of which its object shows the first ones."""
+        pages = self._pages(access, "subscription_items", {"subscription": subscription_id})
+        return [each for page in pages for each in page.entries]
+
+    def completed_sessions_page(
+        self, access: StripeAccess, *, created_from: int, with_payments: bool, after: str | None = None
+    ) -> ListPage:
+        """One page of the Checkout Sessions that were completed, newest first.
+
+        With their line items and the charges of their payments where those are asked for.
+        """
+        params: dict[str, Any] = {"created": {"gte": created_from}, "status": "complete"}
+        if with_payments:
+            params["expand"] = ["data.line_items", "data.payment_intent.latest_charge"]
+        return self._page_after(access, "checkout/sessions", params, words=["payment_status"])(after)
 
     def sessions(self, access: StripeAccess, *, created_from: int) -> Iterator[ListPage]:
         """Pages of the account's Checkout Sessions made since a Unix second, newest first."""
@@ -218,7 +245,7 @@ class StripeGateway:
         """Asks for the page of a list behind an object; each is a call with a deadline of its own."""
         return lambda after: self._call(
             access,
-            lambda client: _asked_at(partial(answers.page, client, what, params, words=words, after=after)),
+            lambda client: asked_at(partial(answers.page, client, what, params, words=words, after=after)),
         )
 
     def lacking(self, access: StripeAccess, trial: Trial) -> str | None:
@@ -266,12 +293,12 @@ class StripeGateway:
     ) -> EndpointFacts:
         """Set what an endpoint subscribes to, and enable it. Raises StripeObjectMissing."""
         params = {"enabled_events": list(events), "disabled": False}
-        path = f"webhook_endpoints/{_id(endpoint_id)}"
+        path = f"webhook_endpoints/{path_part(endpoint_id)}"
         return self._call(access, lambda client: endpoint_facts(answers.one(client, "post", path, params)))
 
     def delete_webhook_endpoint(self, access: StripeAccess, endpoint_id: str) -> None:
         """Remove an address; one that is gone already is no error."""
-        path = f"webhook_endpoints/{_id(endpoint_id)}"
+        path = f"webhook_endpoints/{path_part(endpoint_id)}"
         with suppress(StripeObjectMissing):
             self._call(access, lambda client: answers.one(client, "delete", path))
 
@@ -296,21 +323,8 @@ class StripeGateway:
             self._slots.release()
 
 
-def _asked_at(read: Callable[[], R]) -> R:
-    """What was read, dated back from its answer by the whole seconds that it took: later events are newer."""
-    began = time.monotonic()
-    answer = read()
-    took = timedelta(seconds=int(time.monotonic() - began))
-    return answer if answer.at is None else answer._replace(at=answer.at - took)
-
-
 def _status(client: stripe.StripeClient, *, method: str, path: str) -> str:
     return answers.text(answers.one(client, method, path), "status")
-
-
-def _id(text: str) -> str:
-    """An id as a part of a path."""
-    return quote(text, safe="")
 
 
 _LOOKUP_KEYS = 10
@@ -320,81 +334,3 @@ _LOOKUP_KEYS = 10
 def _prices_with(client: stripe.StripeClient, lookup_keys: list[str]) -> list[PriceFacts]:
     params = {"lookup_keys": lookup_keys, "expand": ["data.product"]}
     return [price_facts(each) for each in answers.listed(client, "prices", params)]
-
-
-def _session(client: stripe.StripeClient, session_id: str) -> Json:
-    """A Checkout Session of which the facts, and what was bought, can be read."""
-    found = answers.one(client, "get", f"checkout/sessions/{_id(session_id)}", {"expand": ["line_items"]})
-    shapes.session(found)
-    lines = answers.part(found, "line_items")
-    for line in answers.entries(lines, "data") if lines else ():
-        price = answers.part(line, "price")
-        if price.get("id") is not None:
-            answers.identity(price, "id")
-        answers.optional_whole(line, "quantity")
-    return found
-
-
-def _sessions_of(client: stripe.StripeClient, subscription_id: str) -> list[Json]:
-    """The sessions behind a subscription, of which the facts can be read."""
-    sessions = answers.listed(client, "checkout/sessions", {"subscription": subscription_id})
-    for each in sessions:
-        shapes.session(each)
-    return sessions
-
-
-def _subscription(client: stripe.StripeClient, subscription_id: str) -> ObjectRead:
-    """A subscription of which the facts can be read, and those of its latest invoice."""
-    read = answers.one_read(
-        client, "get", f"subscriptions/{_id(subscription_id)}", {"expand": ["latest_invoice"]}
-    )
-    found = read.value
-    shapes.subscription(found)
-    invoice = found.get("latest_invoice")
-    if isinstance(invoice, dict):
-        answers.name(invoice, "id")
-        invoices.invoice(invoice)
-        found["latest_invoice"] = _with_all_lines(client, invoice)
-    return read
-
-
-_MOST_LINES = 2_000
-"""Lines read of one invoice at most: Stripe sends the first ten, and an invoice may have hundreds."""
-
-
-def _with_all_lines(client: stripe.StripeClient, invoice: Json) -> Json:
-    """The invoice with those of its lines that did not come along."""
-    lines = answers.part(invoice, "lines")
-    if not lines.get("has_more"):
-        return invoice
-    path = f"invoices/{_id(answers.name(invoice, 'id'))}/lines"
-    entries = answers.listed(client, path, {"limit": 100}, most=_MOST_LINES)
-    whole = {**lines, "data": entries, "has_more": len(entries) == _MOST_LINES}
-    return {**invoice, "lines": whole}
-
-
-def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:
-    refs, intent = {ref}, ref
-    if not ref.startswith("pi_"):
-        named = answers.optional_name(answers.one(client, "get", f"charges/{_id(ref)}"), "payment_intent")
-        if named is None:
-            return PaymentFacts(refs)
-        intent = named
-        refs.add(intent)
-    sessions = answers.page(client, "checkout/sessions", {"payment_intent": intent, "limit": 1}).entries
-    if sessions:
-        shapes.session(sessions[0])
-        return PaymentFacts(refs, session=sessions[0])
-    paid = answers.page(
-        client,
-        "invoice_payments",
-        {"payment": {"type": "payment_intent", "payment_intent": intent}, "limit": 1},
-    ).entries
-    if not paid:
-        return PaymentFacts(refs)
-    invoices.invoice_payment(paid[0])
-    path = f"invoices/{_id(answers.name(paid[0], 'invoice'))}"
-    invoice, at = _asked_at(partial(answers.one_read, client, "get", path))
-    invoices.invoice(invoice)
-    whole = _with_all_lines(client, invoice)
-    return PaymentFacts(refs, invoice=whole, invoice_payment=paid[0], at=at)

@@ -15,7 +15,7 @@ from licenzy.db.reads import read_one, read_row
 from licenzy.db.upsert import change_row, insert_unless_there, table_of
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
-from licenzy.subjects.models import Subject
+from licenzy.subjects.models import OtherCustomer, Subject
 from licenzy.subjects.queries import subject_by_ref
 from licenzy.subjects.rules import search_text
 
@@ -128,3 +128,14 @@ def forget_customer(db: Session, scope: Scope, *, subject_id: str) -> None:
     subject.stripe_customer_id = None
     subject.search_text = search_text(subject.subject_ref, subject.email)
     db.flush()
+
+
+def add_customer(db: Session, scope: Scope, *, subject_id: str, stripe_customer_id: str) -> None:
+    """Remember that a subject bought as this Stripe customer, too."""
+    row = {
+        "project_id": scope.project_id,
+        "mode": scope.mode,
+        "stripe_customer_id": stripe_customer_id,
+        "subject_id": subject_id,
+    }
+    insert_unless_there(db, OtherCustomer, row)

@@ -9,7 +9,7 @@ from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table
+from licenzy.db.tables import Table, of_same_side
 
 
 class Subject(Table, table=True):
@@ -45,3 +45,18 @@ class Subject(Table, table=True):
     """The last checkout that offered it; the allowance is used once that checkout was completed."""
     created_at: datetime = Field(sa_type=Instant)
     erased_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class OtherCustomer(Table, table=True):
+    """A Stripe customer that a subject is beside the one that stands with it: it bought as each of them."""
+
+    __tablename__ = "other_customers"
+    __table_args__ = (
+        of_same_side("subject_id", "subjects"),
+        Index("ix_other_customers_subject_id", "project_id", "mode", "subject_id"),
+    )
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    stripe_customer_id: str = Field(primary_key=True)
+    subject_id: str = Field(primary_key=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, union
 from sqlmodel import Session, and_, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_all, read_first
 from licenzy.projects.scope import Scope
-from licenzy.subjects.models import Subject
+from licenzy.subjects.models import OtherCustomer, Subject
 from licenzy.subjects.rules import folded
 
 
@@ -46,15 +46,36 @@ def subjects_of_stripe_customer(
     scope: Scope, *, stripe_customer_id: str, limit: int
 ) -> SelectOfScalar[Subject]:
     """The subjects that are this customer at Stripe, newest first: mostly one."""
+    others = select(OtherCustomer.subject_id).where(
+        OtherCustomer.project_id == scope.project_id,
+        OtherCustomer.mode == scope.mode,
+        OtherCustomer.stripe_customer_id == stripe_customer_id,
+    )
+    # Two searches by their indexes: with `or`, SQLite reads all subjects of the side.
+    linked = select(Subject.id).where(
+        Subject.project_id == scope.project_id,
+        Subject.mode == scope.mode,
+        Subject.stripe_customer_id == stripe_customer_id,
+    )
     return (
         select(Subject)
         .where(
             Subject.project_id == scope.project_id,
             Subject.mode == scope.mode,
-            Subject.stripe_customer_id == stripe_customer_id,
+            col(Subject.id).in_(union(linked, others)),
         )
         .order_by(col(Subject.id).desc())
         .limit(limit)
+    )
+
+
+@read_all
+def other_customers_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[str]:
+    """The ids of further Stripe customers that the subject bought as."""
+    return select(OtherCustomer.stripe_customer_id).where(
+        OtherCustomer.project_id == scope.project_id,
+        OtherCustomer.mode == scope.mode,
+        OtherCustomer.subject_id == subject_id,
     )
 
 

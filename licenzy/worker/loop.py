@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from licenzy.deliveries.sending import Sender
 from licenzy.entitlements.holder_batches import change_next
 from licenzy.errors import DatabaseUnavailable
 from licenzy.idempotency.actions import forget_old
+from licenzy.imports.progress import Importer, claim_due_import, go_on
 from licenzy.kit.outbound_http import OutboundHttp
 from licenzy.kit.repeats import Repeats
 from licenzy.lab.actions import Lab, follow_clocks
@@ -171,6 +173,17 @@ def _change_terms(parts: Runtime) -> int:
     return _MOST_IN_A_ROW
 
 
+def _import(parts: Runtime) -> int:
+    """Imports that need nobody now: a page read, or a batch matched or written, at a time."""
+    importer = Importer(parts.database, parts.gateway, parts.secret_box, parts.clock, random.random)
+    for count in range(_MOST_IN_A_ROW):
+        claimed = parts.database.retrying(lambda db: claim_due_import(db, now=parts.clock()))
+        if claimed is None:
+            return count
+        go_on(importer, claimed)
+    return _MOST_IN_A_ROW
+
+
 def _follow_clocks(parts: Runtime) -> int:
     """Steps of the lab that move a sandbox's clock, also when nobody has the page open."""
     follow_clocks(Lab(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings))
@@ -187,5 +200,6 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "check with Stripe": _probe_stripe,
     "search for newly mapped prices": _search_subscriptions,
     "change terms of holders": _change_terms,
+    "import purchases": _import,
     "follow clocks of the lab": _follow_clocks,
 }

@@ -85,6 +85,16 @@
     if (field) { event.preventDefault(); field.focus(); field.select(); }
   });
 
+  // A file that the server would refuse for its size is refused before it is sent.
+  document.addEventListener("change", function (event) {
+    var most = Number(event.target.dataset && event.target.dataset.mostMegabytes);
+    if (!most) { return; }
+    var file = event.target.files[0];
+    var large = file && file.size > most * 1024 * 1024;
+    event.target.setCustomValidity(large ? "The file is larger than " + most + " MB. Split it into smaller files." : "");
+    event.target.reportValidity();
+  });
+
   // A form is sent once, however often its button is pressed.
   document.addEventListener("submit", function (event) {
     if (event.defaultPrevented) { return; }

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "licenzy"
 
 _ROOMS = """
     errors kit settings db alignment stripe_gateway workspace projects subjects deliveries observations
-    idempotency connections catalog api_keys entitlements usage hotpath checkout stripe_events
+    idempotency connections catalog api_keys entitlements usage hotpath checkout stripe_events imports
     search reconciliation configuration setup lab
 """
 LINE = _ROOMS.split()

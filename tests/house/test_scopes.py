@@ -15,6 +15,7 @@ BOTH = {
     "cli/endpoints.py": "options of commands",
     "cli/export.py": "options of commands",
     "cli/repair.py": "options of commands",
+    "cli/imports.py": "options of commands",
     "cli/keys.py": "options of commands",
     "cli/products.py": "options of commands",
     "cli/projects.py:scope_of": "makes a scope of the options of commands",

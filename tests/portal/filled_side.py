@@ -25,6 +25,7 @@ from licenzy.stripe_events.models import EventStatus
 from licenzy.subjects.models import Subject
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import User
+from tests.portal.filled_import import make_imports
 from tests.portal.fixtures_events import make_event, record_fact_of
 from tests.portal.test_reconciliation import make_walk
 from tests.portal.test_untracked import make_untracked
@@ -174,6 +175,13 @@ def fill_side(
         make_backfill(db, retired)
         make_term_change(db, product, features=["a" * 64, "api"], stopped_at=START, ended_at=START)
         make_term_change(db, product, features=["api"], total=1_000_000, checked=400_000, changed=300_000)
+        imports = make_imports(
+            db,
+            connection,
+            price=product.selling_prices[0].stripe_price_id,
+            subject_ref=names.subject_ref,
+            email=names.email,
+        )
         make_product(db, product_code="OLD", archived_at=product.created_at, **here)
         make_key(db, name=names.key, **here)
         make_key(db, name="old", revoked_at=product.created_at, **here)
@@ -247,6 +255,7 @@ def fill_side(
         f"/untracked/{untracked.id}",
         f"/untracked/{subscription.id}",
         "/untracked?show=adopted",
+        *imports,
         "/events/evt_failed",
         "/events/evt_changed",
     ]

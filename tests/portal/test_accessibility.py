@@ -53,6 +53,7 @@ EMPTY = (
     "/deliveries",
     "/settings",
     "/untracked",
+    "/imports",
     "/grants/new",
     "/reconciliation",
 )

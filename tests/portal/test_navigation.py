@@ -60,7 +60,7 @@ def prove(runtime: Runtime, cast: Cast, mode: Mode = Mode.TEST) -> Connection:
 
 
 SELL = ("Sell", ["Overview", "Customers", "Products"])
-STRIPE = ("Stripe", ["Connection", "Events", "Untracked", "Reconciliation"])
+STRIPE = ("Stripe", ["Connection", "Events", "Untracked", "Import", "Reconciliation"])
 REST = (None, ["Alignment", "Settings", "Guide"])
 
 

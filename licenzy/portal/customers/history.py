@@ -9,8 +9,10 @@ from typing import Any
 
 from licenzy.catalog.rules import duration_text
 from licenzy.entitlements.changed_terms import TERMS
+from licenzy.entitlements.imported import IMPORT
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.projected import SETTLED, FactLike
+from licenzy.imports.wording import MATCHED_BY
 from licenzy.kit.clock import from_micros, from_unix
 from licenzy.kit.money import format_amount
 from licenzy.portal.formatting import day, instant
@@ -58,8 +60,8 @@ def history(facts: Iterable[FactLike], item_key: str = "") -> list[TimelineEntry
 
 
 def _concerns(fact: FactLike, item_key: str) -> bool:
-    """Acts are about one item each; only adopting and giving terms are about the whole purchase."""
-    of_all = fact.kind != "operator" or fact.data["action"] in {"adopt", TERMS}
+    """Acts are about one item each; adopting, importing and giving terms are about the whole purchase."""
+    of_all = fact.kind != "operator" or fact.data["action"] in {"adopt", IMPORT, TERMS}
     return of_all or bool(fact.data.get("item_key", "") == item_key)
 
 
@@ -280,6 +282,8 @@ def _operator(data: Mapping[str, Any], _currency: str | None) -> _Description:
         return _Description("Taken away manually", None, "bad")
     if action == TERMS:
         return _Description("Terms changed", f"{data['product_code']}, version {data['version']}.")
+    if action == IMPORT:
+        return _Description("Imported from Stripe", MATCHED_BY.get(data["matched_by"]), "good")
     return _Description("Checkout adopted manually", _adopted(data), "good")
 
 

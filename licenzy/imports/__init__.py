@@ -1,0 +1,1 @@
+"""Bringing along the customers that a Stripe account has already: read, match, preview, run."""

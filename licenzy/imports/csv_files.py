@@ -1,0 +1,188 @@
+"""CSV files: read as spreadsheets save them, and written so that no cell is a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from licenzy.catalog.unit_names import UNITS_MAX, unit_problem
+from licenzy.errors import InvalidRequest
+from licenzy.projects.models import DEFAULT_UNIT
+from licenzy.subjects.rules import ref_problem
+
+MAX_BYTES = 20 * 1024 * 1024
+MAX_LINES = 500_000
+_MOST_PROBLEMS = 5
+_DELIMITERS = (",", ";", "\t")
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_HINT = "Nothing was changed. Save the sheet as CSV UTF-8 with a header line, and try again."
+
+
+@dataclass(frozen=True, slots=True)
+class MapLine:
+    """A line that says whose a subscription, a Stripe customer or an e-mail address is."""
+
+    number: int
+    """Its line in the file, the header's being 1."""
+    subject_ref: str
+    stripe_subscription_id: str | None = None
+    stripe_customer_id: str | None = None
+    email: str | None = None
+    unit: str = DEFAULT_UNIT
+    used_units: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLine:
+    """A line of the merchant's own list of who has access, perhaps to one product."""
+
+    number: int
+    subject_ref: str
+    product_code: str | None = None
+
+
+_NAMING = ("stripe_subscription_id", "stripe_customer_id", "email")
+
+
+def read_map(content: bytes) -> list[MapLine]:
+    """The lines of a CSV with `subject_ref`, and the subscription, Stripe customer or e-mail that it owns.
+
+    Optional columns are `unit` and `used_units`; others are ignored. Raises InvalidRequest with the lines
+    that are wrong.
+    """
+    lines = _lines(content, required=("subject_ref",), one_of=_NAMING)
+    found: list[MapLine] = []
+    problems: list[str] = []
+    for number, cells in lines:
+        problem = _problem_of(cells)
+        if problem is not None:
+            problems.append(f"line {number}: {problem}")
+            continue
+        found.append(
+            MapLine(
+                number,
+                cells["subject_ref"],
+                cells.get("stripe_subscription_id") or None,
+                cells.get("stripe_customer_id") or None,
+                (cells.get("email") or "").lower() or None,
+                cells.get("unit") or DEFAULT_UNIT,
+                int(cells.get("used_units") or 0),
+            )
+        )
+    _refuse(problems)
+    return found
+
+
+def read_access(content: bytes) -> list[AccessLine]:
+    """The lines of a CSV with `subject_ref`, and perhaps `product_code`. Raises InvalidRequest."""
+    found = [
+        AccessLine(number, cells["subject_ref"], cells.get("product_code") or None)
+        for number, cells in _lines(content, required=("subject_ref",))
+    ]
+    _refuse([f"line {each.number}: subject_ref is empty" for each in found if not each.subject_ref])
+    return found
+
+
+def as_csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """The text of a CSV file that spreadsheets open as UTF-8, and in which no cell is a formula."""
+    out = io.StringIO()
+    out.write("\ufeff")
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(header)
+    writer.writerows([_safe(cell) for cell in line] for line in lines)
+    return out.getvalue()
+
+
+def _safe(cell: object) -> str:
+    text = "" if cell is None else str(cell)
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _as_meant(cell: str) -> str:
+    """A cell without the apostrophe that keeps it from being a formula, and without spaces around it."""
+    text = cell.strip()
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
+
+
+def _problem_of(cells: Mapping[str, str]) -> str | None:
+    ref, used = cells["subject_ref"], cells.get("used_units") or "0"
+    if (problem := ref_problem(ref)) is not None:
+        return f"subject_ref {problem}"
+    if not any(cells.get(name) for name in _NAMING):
+        return f"one of {', '.join(_NAMING)} is needed"
+    if (unit := cells.get("unit")) and unit_problem(unit) is not None:
+        return f"unit {unit_problem(unit)}"
+    if not (used.isascii() and used.isdigit() and len(used) <= 16 and int(used) <= UNITS_MAX):
+        return f"used_units must be a whole number from 0 to {UNITS_MAX}"
+    return None
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        more = f", and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else ""
+        raise InvalidRequest(f"The CSV has {'; '.join(problems[:_MOST_PROBLEMS])}{more}.", hint=_HINT)
+
+
+def _lines(
+    content: bytes, *, required: Sequence[str], one_of: Sequence[str] = ()
+) -> list[tuple[int, dict[str, str]]]:
+    """The lines below the header with their cells by column; empty lines are left out."""
+    text = _decoded(content)
+    delimiter = _delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [_column(cell) for cell in next(reader, [])]
+        _check_header(header, required, one_of)
+        found: list[tuple[int, dict[str, str]]] = []
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(found) == MAX_LINES:
+                raise InvalidRequest(f"The CSV has more than {MAX_LINES:,} lines.", hint=_HINT)
+            if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
+                raise InvalidRequest(
+                    f"Line {reader.line_num} of the CSV has more cells than the header.", hint=_HINT
+                )
+            found.append((reader.line_num, dict(zip(header, map(_as_meant, cells), strict=False))))
+    except csv.Error as problem:
+        raise InvalidRequest(
+            f"The CSV cannot be read at line {reader.line_num}: {problem}.", hint=_HINT
+        ) from None
+    return [(number, dict.fromkeys(header, "") | cells) for number, cells in found]
+
+
+def _decoded(content: bytes) -> str:
+    if len(content) > MAX_BYTES:
+        raise InvalidRequest(f"The CSV is larger than {MAX_BYTES // 1024 // 1024} MB.", hint=_HINT)
+    is_wide = content[:2] in {b"\xff\xfe", b"\xfe\xff"}
+    try:
+        text = content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The CSV is not encoded in UTF-8.", hint=_HINT) from None
+    if "\x00" in text:
+        raise InvalidRequest("The file is not a CSV.", hint=_HINT)
+    return text
+
+
+def _delimiter(text: str) -> str:
+    """What separates the columns of the header; Excel writes semicolons in many countries."""
+    header = text.lstrip("\r\n").split("\n", 1)[0]
+    return max(_DELIMITERS, key=header.count)
+
+
+def _column(cell: str) -> str:
+    return re.sub(r"[\s-]+", "_", cell.strip().lower())
+
+
+def _check_header(header: Sequence[str], required: Sequence[str], one_of: Sequence[str]) -> None:
+    wanted = [*required, *one_of]
+    twice = sorted({name for name in wanted if header.count(name) > 1})
+    if twice:
+        raise InvalidRequest(f"The CSV has the column {twice[0]} more than once.", hint=_HINT)
+    missing = [name for name in required if name not in header]
+    if missing or (one_of and not set(one_of) & set(header)):
+        needed = f"{', '.join(required)}" + (f" and one of {', '.join(one_of)}" if one_of else "")
+        raise InvalidRequest(f"The CSV’s first line must name the columns {needed}.", hint=_HINT)

@@ -1,0 +1,219 @@
+"""What the pages show of an import: its purchases by what became of them, and files written of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Select as CoreSelect
+from sqlalchemy import func
+from sqlalchemy import select as core_select
+from sqlmodel import Session, col, or_, select
+
+from licenzy.db.paging import NEWEST, Page, Place, read_page
+from licenzy.db.reads import read_rows
+from licenzy.db.upsert import insert_or_change, table_of
+from licenzy.errors import InvalidRequest
+from licenzy.imports import queries
+from licenzy.imports.compare import Difference, compare
+from licenzy.imports.csv_files import as_csv, read_access
+from licenzy.imports.models import Import, ImportFile, ImportOutcome, ImportRow
+from licenzy.imports.wording import MATCHED_BY, REASONS, RESULTS
+from licenzy.kit.clock import rfc3339
+from licenzy.projects.scope import Scope
+
+_ROWS = table_of(ImportRow)
+_CHANGED = ("here_already", "no_longer_clear", "price_not_mapped")
+"""The results of purchases that were matched, and were no longer to be written."""
+_AT_A_TIME = 500
+PURCHASE_COLUMNS = (
+    "purchase",
+    "status_at_stripe",
+    "created",
+    "stripe_customer_id",
+    "email",
+    "prices",
+    "outcome",
+    "subject_ref",
+    "matched_by",
+    "reason",
+    "candidates",
+    "result",
+)
+DIFFERENCE_COLUMNS = ("subject_ref", "product_code", "your_list", "licenzy", "why")
+
+
+def counts_of_report(db: Session, scope: Scope, *, import_id: str) -> dict[str, int]:
+    """How many purchases became what once the import is over.
+
+    Of those that were matched, `imported`, `failed`, `changed` (no longer to be written) and `not_written`
+    (stopped before); of the others their outcome, or `left_out`.
+    """
+    outcomes = queries.counts_of(db, scope, import_id=import_id)
+    results = queries.results_of(db, scope, import_id=import_id)
+    matched = outcomes.pop(ImportOutcome.MATCHED.value)
+    return {
+        "imported": results.get("imported", 0),
+        "failed": results.get("failed", 0),
+        "changed": sum(results.get(each, 0) for each in _CHANGED),
+        "not_written": matched - sum(results.values()),
+        **outcomes,
+    }
+
+
+def shown_page(
+    db: Session, scope: Scope, *, import_id: str, shown: str, search: str = "", place: Place = NEWEST
+) -> Page[ImportRow]:
+    """Purchases of an import whose names contain `search`.
+
+    `shown` is a key of `counts_of` or `counts_of_report`, or empty for all.
+    """
+    statement = select(ImportRow).where(
+        ImportRow.project_id == scope.project_id,
+        ImportRow.mode == scope.mode,
+        ImportRow.import_id == import_id,
+    )
+    if shown == "changed":
+        statement = statement.where(col(ImportRow.result).in_(_CHANGED))
+    elif shown in {"imported", "failed"}:
+        statement = statement.where(ImportRow.result == shown)
+    elif shown == "not_written":
+        statement = statement.where(
+            ImportRow.outcome == ImportOutcome.MATCHED,
+            col(ImportRow.left_out).is_(False),
+            col(ImportRow.result).is_(None),
+        )
+    elif shown == "left_out":
+        statement = statement.where(col(ImportRow.left_out).is_(True))
+    elif shown:
+        statement = statement.where(ImportRow.outcome == shown, col(ImportRow.left_out).is_(False))
+    if search:
+        named = (ImportRow.key, ImportRow.stripe_customer_id, ImportRow.email, ImportRow.subject_ref)
+        statement = statement.where(or_(*(col(each).icontains(search, autoescape=True) for each in named)))
+    return read_page(db, statement, col(ImportRow.key), place)
+
+
+def proposals_of(db: Session, scope: Scope, *, import_id: str) -> int:
+    """How many purchases wait for a person whose e-mail address proposes one customer only."""
+    found = _email_only(db, scope, import_id=import_id)
+    return sum(len(row.candidates) == 1 for row in found)
+
+
+@read_rows
+def _email_only(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
+    return core_select(_ROWS.c.candidates).where(
+        *_of(scope, import_id),
+        _ROWS.c.outcome == ImportOutcome.AMBIGUOUS,
+        _ROWS.c.reason == "email_only",
+        _ROWS.c.left_out.is_(False),
+    )
+
+
+def stripe_products_of(db: Session, scope: Scope, *, import_id: str) -> dict[str, str | None]:
+    """The Stripe product of each price that keeps purchases from being imported."""
+    found = _unmapped_items(db, scope, import_id=import_id)
+    return {item["price"]: item.get("product") for row in found for item in row[0]}
+
+
+@read_rows
+def _unmapped_items(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
+    return core_select(_ROWS.c["items"]).where(
+        *_of(scope, import_id), _ROWS.c.outcome == ImportOutcome.PRICE_NOT_MAPPED
+    )
+
+
+def imported_of(db: Session, scope: Scope, *, import_ids: Sequence[str]) -> dict[str, int]:
+    """How many purchases each of these imports wrote."""
+    return {row.import_id: row.purchases for row in _imported(db, scope, import_ids=import_ids)}
+
+
+@read_rows
+def _imported(scope: Scope, *, import_ids: Sequence[str]) -> CoreSelect[Any]:
+    return (
+        core_select(_ROWS.c.import_id, func.count().label("purchases"))
+        .where(
+            _ROWS.c.project_id == scope.project_id,
+            _ROWS.c.mode == scope.mode,
+            _ROWS.c.import_id.in_(import_ids),
+            _ROWS.c.result == "imported",
+        )
+        .group_by(_ROWS.c.import_id)
+    )
+
+
+def _of(scope: Scope, import_id: str) -> Sequence[Any]:
+    return (
+        _ROWS.c.project_id == scope.project_id,
+        _ROWS.c.mode == scope.mode,
+        _ROWS.c.import_id == import_id,
+    )
+
+
+# --- the merchant's own list ------------------------------------------------------------------------------
+
+
+def keep_list(db: Session, scope: Scope, *, import_id: str, name: str, content: bytes) -> int:
+    """Keep the merchant's list of who has access beside an import, over or not; how many lines it has.
+
+    Raises InvalidRequest.
+    """
+    lines = read_access(content)
+    if not lines:
+        raise InvalidRequest("The CSV has no line below its header.", hint="Nothing was changed.")
+    is_wide = content[:2] in {b"\xff\xfe", b"\xfe\xff"}
+    row = {
+        "project_id": scope.project_id,
+        "mode": scope.mode,
+        "import_id": import_id,
+        "kind": "compare",
+        "name": name,
+        "content": content.decode("utf-16" if is_wide else "utf-8-sig"),
+    }
+    insert_or_change(db, ImportFile, row, replaced=("name", "content"))
+    return len(lines)
+
+
+def differences(db: Session, scope: Scope, import_: Import, *, now: datetime) -> Iterator[Difference]:
+    """Every difference between the list that was kept and the access after the import."""
+    file = queries.file_of(db, scope, import_id=import_.id, kind="compare")
+    if file is not None:
+        yield from compare(db, scope, import_, read_access(file.content.encode()), now=now)
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+def csv_parts(header: Sequence[str], lines: Iterable[Sequence[object]]) -> Iterator[str]:
+    """The text of a CSV file in parts, so that a long one is never in memory as a whole."""
+    rest = iter(lines)
+    yield as_csv(header, islice(rest, _AT_A_TIME))
+    while part := list(islice(rest, _AT_A_TIME)):
+        yield as_csv(header, part).partition("\r\n")[2]
+
+
+def purchase_lines(db: Session, scope: Scope, *, import_id: str) -> Iterator[Sequence[object]]:
+    """All purchases of an import in the columns of PURCHASE_COLUMNS."""
+    for row in queries.all_rows(db, scope, import_id=import_id):
+        yield (
+            row.key,
+            row.status,
+            rfc3339(row.made_at),
+            row.stripe_customer_id,
+            row.email,
+            " ".join(item["price"] for item in row.items),
+            "left_out" if row.left_out else row.outcome.value,
+            row.subject_ref,
+            MATCHED_BY.get(row.matched_by or "", ""),
+            REASONS.get(row.reason or "", ""),
+            " ".join(row.candidates),
+            RESULTS.get(row.result or "", ""),
+        )
+
+
+def difference_lines(found: Iterable[Difference]) -> Iterator[Sequence[object]]:
+    """Differences in the columns of DIFFERENCE_COLUMNS."""
+    for each in found:
+        listed, given = ("access", "no access") if each.is_listed else ("no access", "access")
+        yield each.subject_ref, each.product_code, listed, given, each.why

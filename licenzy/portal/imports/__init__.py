@@ -1,0 +1,1 @@
+"""Importing what an account sold before."""

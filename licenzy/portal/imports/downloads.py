@@ -1,0 +1,115 @@
+"""Files of an import: templates, its purchases, and what differs from the merchant's own list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from flask import Response, abort
+from flask.typing import ResponseReturnValue
+from sqlmodel import Session
+
+from licenzy.imports import queries, reports
+from licenzy.imports.compare import Difference
+from licenzy.imports.csv_files import as_csv
+from licenzy.portal.blueprint import project
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.imports.views import ONE, found_import, to_import
+from licenzy.portal.respond import show
+from licenzy.runtime import runtime
+from licenzy.workspace.models import Role
+
+_MOST_DIFFERENCES = 200
+_TEMPLATES = {
+    "customers": (
+        ("subject_ref", "stripe_subscription_id", "stripe_customer_id", "email", "unit", "used_units"),
+        (
+            ("user_1", "sub_…", "", "", "", ""),
+            ("user_2", "", "cus_…", "", "images", "120"),
+            ("user_3", "", "", "buyer@example.com", "", ""),
+        ),
+    ),
+    "access": (("subject_ref", "product_code"), (("user_1", "PRO"), ("user_2", "PRO"), ("user_3", "TEAM"))),
+}
+
+
+@project.get("/imports/templates/<name>.csv")
+@project_page(Role.VIEWER)
+def import_template(side: Side, name: str) -> ResponseReturnValue:  # noqa: ARG001
+    """A CSV to fill in: whose purchases are, or who has access."""
+    if name not in _TEMPLATES:
+        abort(404)
+    return _file(iter([as_csv(*_TEMPLATES[name])]), f"{name}.csv")
+
+
+@project.get(f"{ONE}/purchases.csv")
+@project_page(Role.VIEWER)
+def import_purchases_csv(side: Side, import_id: str) -> ResponseReturnValue:
+    """All purchases of an import."""
+    found_import(side, import_id)
+
+    def lines(db: Session) -> Iterator[Sequence[object]]:
+        return reports.purchase_lines(db, side.scope, import_id=import_id)
+
+    return _file(_parts(reports.PURCHASE_COLUMNS, lines), f"{import_id}-purchases-{side.mode}.csv")
+
+
+@project.get(f"{ONE}/differences")
+@project_page(Role.VIEWER)
+def import_differences(side: Side, import_id: str) -> ResponseReturnValue:
+    """What the import gives otherwise than the merchant's list says."""
+    import_, parts = found_import(side, import_id), runtime()
+    with parts.database.read() as db:
+        file = queries.file_of(db, side.scope, import_id=import_id, kind="compare")
+        if file is None:
+            return to_import(import_id)
+        name = file.name
+        found = reports.differences(db, side.scope, import_, now=side.scope.at(parts.clock()))
+        first, counts = _first_and_counts(found)
+    return show(
+        "imports/differences.html",
+        job=import_,
+        name=name,
+        differences=first,
+        missing=counts[True],
+        surplus=counts[False],
+    )
+
+
+@project.get(f"{ONE}/differences.csv")
+@project_page(Role.VIEWER)
+def import_differences_csv(side: Side, import_id: str) -> ResponseReturnValue:
+    """The same as a file."""
+    import_, now = found_import(side, import_id), side.scope.at(runtime().clock())
+    with runtime().database.read() as db:
+        if queries.file_of(db, side.scope, import_id=import_id, kind="compare") is None:
+            abort(404)
+
+    def lines(db: Session) -> Iterator[Sequence[object]]:
+        return reports.difference_lines(reports.differences(db, side.scope, import_, now=now))
+
+    return _file(_parts(reports.DIFFERENCE_COLUMNS, lines), f"{import_id}-differences-{side.mode}.csv")
+
+
+def _first_and_counts(found: Iterator[Difference]) -> tuple[list[Difference], dict[bool, int]]:
+    first = list(islice(found, _MOST_DIFFERENCES))
+    counts = {listed: sum(each.is_listed is listed for each in first) for listed in (True, False)}
+    for each in found:
+        counts[each.is_listed] += 1
+    return first, counts
+
+
+def _parts(header: Sequence[str], lines: Callable[[Session], Iterator[Sequence[object]]]) -> Iterator[str]:
+    """The file as it is read from the database."""
+    database = runtime().database
+
+    def read() -> Iterator[str]:
+        with database.read() as db:
+            yield from reports.csv_parts(header, lines(db))
+
+    return read()
+
+
+def _file(parts: Iterator[str], name: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(parts, mimetype="text/csv", headers=headers)
