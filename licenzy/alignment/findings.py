@@ -16,7 +16,7 @@ from licenzy.alignment.modes import Mode
 
 CONNECTION, PRODUCTS, API_KEYS, EVENTS = "connection", "products", "api-keys", "events"
 UNTRACKED, WEBHOOKS, RECONCILIATION = "untracked", "webhooks", "reconciliation"
-CUSTOMERS = "customers"
+CUSTOMERS, IMPORTS = "customers", "imports"
 GO_LIVE = "setup/go-live"
 """The pages that fix: the last part of their address below `/projects/<id>/<mode>/`."""
 

@@ -10,6 +10,7 @@ from licenzy.alignment.findings import (
     CONNECTION,
     CUSTOMERS,
     EVENTS,
+    IMPORTS,
     PRODUCTS,
     RECONCILIATION,
     UNTRACKED,
@@ -110,8 +111,8 @@ def subscriptions_outside(context: RuleContext) -> Iterator[FindingDraft]:
             evidence=f"{outside.count} live subscription{' has' if one else 's have'} a product's price and "
             f"{'belongs' if one else 'belong'} to no subject.",
             cause="They were sold without Licenzy. Their buyers pay, and access checks refuse them.",
-            fix="Assign them to their subjects on the page Untracked purchases.",
-            page=UNTRACKED,
+            fix="Import them on the page Import, or assign single ones on the page Untracked purchases.",
+            page=IMPORTS,
             at=outside.last_at,
         )
 
