@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 20
 _PAUSE_SECONDS = 0.2
+_AT_IT = "Another process is at it, or was when it ended two minutes ago at the most. Waiting …"
 _MOST_TRIES = 6
 """How often Stripe may refuse in a row before the command gives up; the import can be gone on with."""
 
@@ -72,18 +73,22 @@ def import_(
     at Stripe. A stopped import goes on when the command is given again. Exits with status 1 when something is
     ambiguous, or --compare finds a difference.
     """
-    from licenzy.imports.csv_files import read_access
+    from licenzy.imports.csv_files import read_access, text_of
 
     runtime = wiring.migrated_runtime()
     scope = scope_of(chosen_project(runtime.database, project_id), mode)
     if not dry_run:
         _check_confirmed(runtime, scope, confirm)
     map_csv = (Path(map_file).name, _content(map_file)) if map_file is not None else None
-    listed = read_access(_content(compare_file)) if compare_file is not None else None
+    listed = list(read_access(text_of(_content(compare_file)))) if compare_file is not None else None
     session = _Session(runtime, scope, quiet=as_json)
     session.begin(
         keys, map_csv, restart=restart, with_ended=ended, payments_since=payments_since, announced=announce
     )
+    if dry_run and session.is_writing:
+        raise click.UsageError(
+            "An import is being written. Let it end first: give the command without --dry-run."
+        )
     session.carry_on()
     session.decide(accept_email=accept_email, left_out=left_out)
     preview = session.counts()
@@ -201,7 +206,6 @@ class _Session:
                 raise click.ClickException(
                     f"{found.problem} Nothing is lost: give the command again to go on."
                 )
-            shown = self._show(found, shown)
             now = self._runtime.clock()
             waits = found.next_try_at is not None and found.next_try_at > now
             claimed = (
@@ -212,14 +216,19 @@ class _Session:
                 )
             )
             if claimed is None:
+                shown = self._say(_AT_IT if not waits else f"{found.problem} Trying again …", shown)
                 time.sleep(_PAUSE_SECONDS)
             else:
+                shown = self._show(found, shown)
                 go_on(self._importer, claimed)
 
     def _show(self, found: Import, shown: str) -> str:
         from licenzy.imports.wording import STEPS
 
         said = f"{STEPS[found.step]} {found.seen:,}" if found.seen else STEPS[found.step]
+        return self._say(said, shown)
+
+    def _say(self, said: str, shown: str) -> str:
         if not self._quiet and said != shown:
             click.echo(said, err=True)
         return said

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, update
 from sqlmodel import Session
 
+from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.db.upsert import insert_or_change, insert_unless_there, table_of
 from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
 from licenzy.imports import queries
-from licenzy.imports.csv_files import read_access, read_map
+from licenzy.imports.csv_files import read_access, read_map, text_of
 from licenzy.imports.models import READING, Import, ImportFile, ImportOutcome, ImportRow, ImportStep
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
@@ -21,8 +22,10 @@ from licenzy.subjects.rules import ref_problem
 from licenzy.workspace.audit import Actor, record
 
 _ROWS = table_of(ImportRow)
-_READERS: dict[str, Callable[[bytes], Sequence[Any]]] = {"map": read_map, "compare": read_access}
+_READERS: dict[str, Callable[[str], Iterator[Any]]] = {"map": read_map, "compare": read_access}
 MOST_KEYS = 10
+NOT_TO_CHOOSE = frozenset({"own_checkout", "other_project", "items_unread"})
+"""Why a purchase is unmatched, whoever a person may think of."""
 
 
 def start_import(
@@ -51,6 +54,7 @@ def start_import(
         "mode": scope.mode,
         "id": import_id,
         "connection_id": connection.id,
+        "account_id": connection.account_id,
         "step": ImportStep.SUBSCRIPTIONS,
         "metadata_keys": _checked_keys(metadata_keys),
         "with_ended": with_ended,
@@ -108,7 +112,8 @@ def match_again(db: Session, scope: Scope, *, import_id: str) -> None:
 
 
 def _match_anew(import_: Import) -> None:
-    if import_.step is ImportStep.PREVIEW:
+    # What was matched before, while it was being matched, is matched once more as well.
+    if import_.step in {ImportStep.PREVIEW, ImportStep.MATCH}:
         import_.step, import_.seen = ImportStep.MATCH, 0
 
 
@@ -121,7 +126,8 @@ def choose(db: Session, scope: Scope, *, import_id: str, key: str, subject_ref: 
     row = queries.row_of(db, scope, import_id=import_id, key=key)
     if row is None:
         raise NotFound("This purchase is not in the import.")
-    if row.outcome not in {ImportOutcome.AMBIGUOUS, ImportOutcome.UNMATCHED, ImportOutcome.MATCHED}:
+    is_open = row.outcome in {ImportOutcome.AMBIGUOUS, ImportOutcome.UNMATCHED, ImportOutcome.MATCHED}
+    if not is_open or row.reason in NOT_TO_CHOOSE:
         raise InvalidRequest("Nobody can be chosen for this purchase.", hint="")
     row.outcome, row.reason, row.matched_by = ImportOutcome.MATCHED, None, "person"
     row.subject_ref, row.chosen, row.left_out = subject_ref, True, False
@@ -171,6 +177,7 @@ def run_import(db: Session, scope: Scope, *, import_id: str, actor: Actor, now: 
     Raises InvalidRequest while something is ambiguous that nobody has left out, or nothing is matched.
     """
     import_ = _in_preview(db, scope, import_id)
+    require_same_account(import_, connection_of(db, scope))
     counts = queries.counts_of(db, scope, import_id=import_id)
     if counts[ImportOutcome.AMBIGUOUS]:
         raise InvalidRequest(
@@ -183,6 +190,21 @@ def run_import(db: Session, scope: Scope, *, import_id: str, actor: Actor, now: 
         )
     import_.step, import_.run_by, import_.run_at = ImportStep.RUN, actor.user_id, now
     _audit(db, import_, "import.run", actor, now, counts)
+
+
+def require_same_account(import_: Import, connection: Connection | None) -> None:
+    """Raise InvalidRequest where the connection is to another account than the import has read.
+
+    It is the same while the key is, and with another key as far as Stripe says whose both are.
+    """
+    saved_at = connection.key_saved_at if connection is not None else None
+    has_same_key = saved_at is not None and saved_at <= import_.started_at
+    account_id = connection.account_id if connection is not None else None
+    if not has_same_key and (account_id is None or account_id != import_.account_id):
+        raise InvalidRequest(
+            "The connection is to another Stripe account than this import.",
+            hint="Connect the account that it has read again, or stop the import.",
+        )
 
 
 def stop_import(db: Session, scope: Scope, *, import_id: str, actor: Actor, now: datetime) -> None:
@@ -235,19 +257,19 @@ def _refuse_while_writing(import_: Import) -> None:
 
 
 def _keep_file(db: Session, scope: Scope, import_: Import, kind: str, name: str, content: bytes) -> None:
-    lines = _READERS[kind](content)
-    if not lines:
+    text = text_of(content)
+    if not sum(1 for _ in _READERS[kind](text)):
         raise InvalidRequest("The CSV has no line below its header.", hint="Nothing was changed.")
-    is_wide = content[:2] in {b"\xff\xfe", b"\xfe\xff"}
     row = {
         "project_id": scope.project_id,
         "mode": scope.mode,
         "import_id": import_.id,
         "kind": kind,
         "name": name[:200] or "file.csv",
-        "content": content.decode("utf-16" if is_wide else "utf-8-sig"),
+        "content": text,
+        "version": 1,
     }
-    insert_or_change(db, ImportFile, row, replaced=("name", "content"))
+    insert_or_change(db, ImportFile, row, replaced=("name", "content"), added=("version",))
 
 
 def _audit(

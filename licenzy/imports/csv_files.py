@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from licenzy.catalog.unit_names import UNITS_MAX, unit_problem
@@ -34,6 +34,13 @@ class MapLine:
     unit: str = DEFAULT_UNIT
     used_units: int = 0
 
+    def names_one_of(self, names: Collection[str]) -> bool:
+        """Whether it says whose something with one of these names is."""
+        return any(
+            each is not None and each in names
+            for each in (self.stripe_subscription_id, self.stripe_customer_id, self.email)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AccessLine:
@@ -47,43 +54,40 @@ class AccessLine:
 _NAMING = ("stripe_subscription_id", "stripe_customer_id", "email")
 
 
-def read_map(content: bytes) -> list[MapLine]:
+def read_map(text: str) -> Iterator[MapLine]:
     """The lines of a CSV with `subject_ref`, and the subscription, Stripe customer or e-mail that it owns.
 
-    Optional columns are `unit` and `used_units`; others are ignored. Raises InvalidRequest with the lines
-    that are wrong.
+    Optional columns are `unit` and `used_units`; others are ignored. Raises InvalidRequest, in the end with
+    the lines that are wrong.
     """
-    lines = _lines(content, required=("subject_ref",), one_of=_NAMING)
-    found: list[MapLine] = []
     problems: list[str] = []
+    lines = _lines(text, required=("subject_ref",), one_of=_NAMING, optional=("unit", "used_units"))
     for number, cells in lines:
         problem = _problem_of(cells)
         if problem is not None:
             problems.append(f"line {number}: {problem}")
             continue
-        found.append(
-            MapLine(
-                number,
-                cells["subject_ref"],
-                cells.get("stripe_subscription_id") or None,
-                cells.get("stripe_customer_id") or None,
-                (cells.get("email") or "").lower() or None,
-                cells.get("unit") or DEFAULT_UNIT,
-                int(cells.get("used_units") or 0),
-            )
+        yield MapLine(
+            number,
+            cells["subject_ref"],
+            cells.get("stripe_subscription_id") or None,
+            cells.get("stripe_customer_id") or None,
+            (cells.get("email") or "").lower() or None,
+            cells.get("unit") or DEFAULT_UNIT,
+            int(cells.get("used_units") or 0),
         )
     _refuse(problems)
-    return found
 
 
-def read_access(content: bytes) -> list[AccessLine]:
+def read_access(text: str) -> Iterator[AccessLine]:
     """The lines of a CSV with `subject_ref`, and perhaps `product_code`. Raises InvalidRequest."""
-    found = [
-        AccessLine(number, cells["subject_ref"], cells.get("product_code") or None)
-        for number, cells in _lines(content, required=("subject_ref",))
-    ]
-    _refuse([f"line {each.number}: subject_ref is empty" for each in found if not each.subject_ref])
-    return found
+    problems: list[str] = []
+    for number, cells in _lines(text, required=("subject_ref",), optional=("product_code",)):
+        if not cells["subject_ref"]:
+            problems.append(f"line {number}: subject_ref is empty")
+        else:
+            yield AccessLine(number, cells["subject_ref"], cells.get("product_code") or None)
+    _refuse(problems)
 
 
 def as_csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
@@ -127,34 +131,43 @@ def _refuse(problems: Sequence[str]) -> None:
 
 
 def _lines(
-    content: bytes, *, required: Sequence[str], one_of: Sequence[str] = ()
-) -> list[tuple[int, dict[str, str]]]:
-    """The lines below the header with their cells by column; empty lines are left out."""
-    text = _decoded(content)
-    delimiter = _delimiter(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    text: str, *, required: Sequence[str], one_of: Sequence[str] = (), optional: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The lines below the header with their cells by column; empty lines are left out.
+
+    One at a time: a large file of half a million lines is never in memory as cells.
+    """
+    reader = csv.reader(_physical_lines(text), delimiter=_delimiter(text), strict=True)
+    count = 0
     try:
-        header = [_column(cell) for cell in next(reader, [])]
-        _check_header(header, required, one_of)
-        found: list[tuple[int, dict[str, str]]] = []
+        header = [_column(cell) for cell in next((cells for cells in reader if cells), [])]
+        _check_header(header, required, one_of, optional)
+        empty = dict.fromkeys(header, "")
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
-            if len(found) == MAX_LINES:
+            if (count := count + 1) > MAX_LINES:
                 raise InvalidRequest(f"The CSV has more than {MAX_LINES:,} lines.", hint=_HINT)
             if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
                 raise InvalidRequest(
                     f"Line {reader.line_num} of the CSV has more cells than the header.", hint=_HINT
                 )
-            found.append((reader.line_num, dict(zip(header, map(_as_meant, cells), strict=False))))
+            yield reader.line_num, empty | dict(zip(header, map(_as_meant, cells), strict=False))
     except csv.Error as problem:
         raise InvalidRequest(
             f"The CSV cannot be read at line {reader.line_num}: {problem}.", hint=_HINT
         ) from None
-    return [(number, dict.fromkeys(header, "") | cells) for number, cells in found]
 
 
-def _decoded(content: bytes) -> str:
+_PHYSICAL_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+
+def _physical_lines(text: str) -> Iterator[str]:
+    return (found.group() for found in _PHYSICAL_LINE.finditer(text))
+
+
+def text_of(content: bytes) -> str:
+    """What a file says that spreadsheets save as CSV. Raises InvalidRequest."""
     if len(content) > MAX_BYTES:
         raise InvalidRequest(f"The CSV is larger than {MAX_BYTES // 1024 // 1024} MB.", hint=_HINT)
     is_wide = content[:2] in {b"\xff\xfe", b"\xfe\xff"}
@@ -169,7 +182,7 @@ def _decoded(content: bytes) -> str:
 
 def _delimiter(text: str) -> str:
     """What separates the columns of the header; Excel writes semicolons in many countries."""
-    header = text.lstrip("\r\n").split("\n", 1)[0]
+    header = next((line for line in _physical_lines(text) if line.strip()), "")
     return max(_DELIMITERS, key=header.count)
 
 
@@ -177,8 +190,10 @@ def _column(cell: str) -> str:
     return re.sub(r"[\s-]+", "_", cell.strip().lower())
 
 
-def _check_header(header: Sequence[str], required: Sequence[str], one_of: Sequence[str]) -> None:
-    wanted = [*required, *one_of]
+def _check_header(
+    header: Sequence[str], required: Sequence[str], one_of: Sequence[str], optional: Sequence[str]
+) -> None:
+    wanted = [*required, *one_of, *optional]
     twice = sorted({name for name in wanted if header.count(name) > 1})
     if twice:
         raise InvalidRequest(f"The CSV has the column {twice[0]} more than once.", hint=_HINT)

@@ -71,6 +71,8 @@ class KnownPurchases:
 
     here: Collection[str] = frozenset()
     """Those of the purchases that belong to somebody here."""
+    opened_here: Collection[str] = frozenset()
+    """The sessions of theirs that are of checkout attempts of this project's."""
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     """The kind of the product of each Stripe price that is one's."""
     linked: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -96,6 +98,8 @@ def match(
         return Match(ImportOutcome.PRICE_NOT_MAPPED)
     if _project_named(row) not in {None, known.project_id}:
         return Match(ImportOutcome.UNMATCHED, "other_project")
+    if (row.named.get("session") or row.key) in known.opened_here:
+        return Match(ImportOutcome.UNMATCHED, "own_checkout")
     if row.chosen:
         return Match(ImportOutcome.MATCHED, None, row.subject_ref, "person", used=row.used)
     return _by_csv(row, lines, known) or _by_names(row, keys, known)

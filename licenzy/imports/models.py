@@ -14,6 +14,7 @@ from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table
 
 _RUNNING = text("ended_at IS NULL")
+_TO_WRITE = text("applied_at IS NULL")
 
 
 class ImportStep(StrEnum):
@@ -73,6 +74,8 @@ class Import(Table, table=True):
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
     connection_id: str = Field(foreign_key="connections.id")
+    account_id: str | None = None
+    """Stripe's id of the account that is read; None where the key may not read it."""
     step: ImportStep = Field(default=ImportStep.SUBSCRIPTIONS, sa_type=Word(ImportStep))
     metadata_keys: list[str] = Field(default=[], sa_type=JSON)
     """Keys of metadata whose value is a `subject_ref`, the first to answer wins."""
@@ -87,9 +90,9 @@ class Import(Table, table=True):
     sessions_from: datetime | None = Field(default=None, sa_type=Instant)
     """When the oldest of the subscriptions was made: no session of theirs is older."""
     seen: int = 0
-    """How many objects of the list under way have been read."""
+    """How many objects of the list under way have been read, or how many purchases matched or written."""
     rows: int = 0
-    """How many purchases were found."""
+    """How many purchases were found: the number that the next one has."""
     problem: str | None = None
     """Why the last try could not go on; it is tried again."""
     tries: int = 0
@@ -115,6 +118,8 @@ class ImportFile(Table, table=True):
     """`map`, which names the customers, or `compare`, the merchant's list of who has access."""
     name: str
     content: str
+    version: int = 1
+    """How often such a file was given."""
 
 
 class ImportRow(Table, table=True):
@@ -123,6 +128,16 @@ class ImportRow(Table, table=True):
     __tablename__ = "import_rows"
     __table_args__ = (
         Index("ix_import_rows_outcome", "project_id", "mode", "import_id", "outcome", "number"),
+        Index(
+            "ix_import_rows_to_write",
+            "project_id",
+            "mode",
+            "import_id",
+            "outcome",
+            "number",
+            sqlite_where=_TO_WRITE,
+            postgresql_where=_TO_WRITE,
+        ),
         Index("ix_import_rows_number", "project_id", "mode", "import_id", "number"),
     )
 
@@ -142,7 +157,8 @@ class ImportRow(Table, table=True):
     items: list[dict[str, Any]] = Field(default=[], sa_type=JSON)
     """`{price, product, quantity}` of each item or line."""
     named: dict[str, Any] = Field(default={}, sa_type=JSON)
-    """What may name its customer: `subscription` and `client` metadata, and the session's `reference`."""
+    """What may name its customer: metadata of its `subscription` and `customer`, and of its
+    session the id and the `reference`."""
     found: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     """What Stripe said of it, as it will be recorded; gone once it was."""
 

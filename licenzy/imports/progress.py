@@ -7,6 +7,7 @@ whoever takes the lease next goes on from there.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +24,8 @@ from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_new, table_of
 from licenzy.errors import LicenzyError
 from licenzy.imports import queries
-from licenzy.imports.actions import forget_content
+from licenzy.imports.actions import forget_content, require_same_account
+from licenzy.imports.known import known_of
 from licenzy.imports.matching import MapLines, match
 from licenzy.imports.models import UNDER_WAY, Import, ImportOutcome, ImportRow, ImportStep
 from licenzy.imports.read_objects import ReadPurchase, read_payment, read_subscription
@@ -33,7 +35,7 @@ from licenzy.kit.clock import Clock
 from licenzy.kit.lease import Lease
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
-from licenzy.stripe_gateway import shapes
+from licenzy.stripe_gateway import shapes, values
 from licenzy.stripe_gateway.client import ListPage, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.stripe_gateway.values import Unreadable, id_of, mapping
@@ -41,6 +43,8 @@ from licenzy.stripe_gateway.values import Unreadable, id_of, mapping
 LEASE = Lease(timedelta(seconds=120))
 MATCHED_AT_A_TIME = 500
 WRITTEN_AT_A_TIME = 50
+_MATCHING_SECONDS = 30.0
+"""How long one process matches before it takes the lease anew: much shorter than that lasts."""
 _BACKOFF = Backoff(first=5.0, longest=300.0, jitter=(1.0, 1.2))
 _ROWS = table_of(ImportRow)
 _log = logging.getLogger("licenzy.imports")
@@ -83,7 +87,10 @@ def claim_import(db: Session, scope: Scope, *, import_id: str, now: datetime) ->
 
 def _take(db: Session, found: Import, now: datetime) -> bool:
     key = {"project_id": found.project_id, "mode": found.mode, "id": found.id}
-    return take_lease(db, Import, key, LEASE, now=now)
+    if not take_lease(db, Import, key, LEASE, now=now):
+        return False
+    found.leased_until = LEASE.until(now)
+    return True
 
 
 def go_on(parts: Importer, claimed: Import) -> None:
@@ -94,7 +101,7 @@ def go_on(parts: Importer, claimed: Import) -> None:
     scope = Scope.of(claimed)
     try:
         if claimed.step is ImportStep.MATCH:
-            parts.database.retrying(lambda db: _match_batch(db, scope, claimed.id))
+            _match(parts, scope, claimed)
         elif claimed.step is ImportStep.RUN:
             _write_batch(parts, scope, claimed)
         else:
@@ -102,13 +109,13 @@ def go_on(parts: Importer, claimed: Import) -> None:
     except LicenzyError as problem:
         parts.database.retrying(partial(_put_off, parts=parts, scope=scope, claimed=claimed, problem=problem))
     else:
-        parts.database.retrying(lambda db: _release(db, scope, claimed.id))
+        parts.database.retrying(lambda db: _release(db, scope, claimed))
 
 
 def _put_off(db: Session, *, parts: Importer, scope: Scope, claimed: Import, problem: LicenzyError) -> None:
     import_ = queries.locked_import(db, scope, import_id=claimed.id)
-    if import_ is None or import_.ended_at is not None:
-        return
+    if import_ is None or import_.leased_until != claimed.leased_until:
+        return  # Another process has taken it meanwhile, or it is over.
     import_.tries += 1
     delay = _BACKOFF.delay(import_.tries, parts.random, at_least=problem.retry_after or 0.0)
     import_.problem, import_.leased_until = problem.message[:500], None
@@ -116,9 +123,9 @@ def _put_off(db: Session, *, parts: Importer, scope: Scope, claimed: Import, pro
     db.flush()
 
 
-def _release(db: Session, scope: Scope, import_id: str) -> None:
-    import_ = queries.locked_import(db, scope, import_id=import_id)
-    if import_ is not None:
+def _release(db: Session, scope: Scope, claimed: Import) -> None:
+    import_ = queries.locked_import(db, scope, import_id=claimed.id)
+    if import_ is not None and import_.leased_until == claimed.leased_until:
         import_.leased_until = import_.problem = import_.next_try_at = None
         import_.tries = 0
         db.flush()
@@ -131,6 +138,7 @@ def _read_page(parts: Importer, claimed: Import) -> None:
     """One page of the list under way, its purchases kept."""
     with parts.database.read() as db:
         connection = connection_by_id(db, connection_id=claimed.connection_id)
+    require_same_account(claimed, connection)
     assert connection is not None
     at = paced_access(parts.database, parts.gateway, parts.secret_box, connection)
     began = parts.clock()
@@ -138,7 +146,7 @@ def _read_page(parts: Importer, claimed: Import) -> None:
         page = parts.gateway.subscriptions_page(at, with_ended=claimed.with_ended, after=claimed.after)
         read_at = page.at or began + timedelta(seconds=connection.clock_offset_seconds)
         found = [_subscription(parts, at, obj, read_at) for obj in page.entries]
-        references: dict[str, str] = {}
+        references: dict[str, dict[str, str]] = {}
     else:
         page, found, references = _sessions(parts, at, claimed)
     purchases = [each for each in found if each is not None]
@@ -161,8 +169,8 @@ def _subscription(
 
 def _sessions(
     parts: Importer, at: StripeAccess, claimed: Import
-) -> tuple[ListPage, list[ReadPurchase | None], dict[str, str]]:
-    """A page of sessions: what was sold once, and what the sessions of subscriptions call their buyers."""
+) -> tuple[ListPage, list[ReadPurchase | None], dict[str, dict[str, str]]]:
+    """A page of sessions: what was sold once, and by subscription which session made it for whom."""
     starts = [each for each in (claimed.sessions_from, claimed.payments_since) if each is not None]
     if not starts:
         return ListPage([], None), [], {}
@@ -173,11 +181,12 @@ def _sessions(
         after=claimed.after,
     )
     found: list[ReadPurchase | None] = []
-    references: dict[str, str] = {}
+    references: dict[str, dict[str, str]] = {}
     for obj in page.entries:
         subscription, reference = id_of(obj.get("subscription")), obj.get("client_reference_id")
-        if subscription is not None and isinstance(reference, str) and reference.isprintable():
-            references[subscription] = reference
+        if subscription is not None:
+            named = values.reference(reference)
+            references[subscription] = {"session": obj["id"], **({"reference": named} if named else {})}
         elif subscription is None and _is_wanted(obj, claimed):
             found.append(_payment(parts, at, obj))
     return page, found, references
@@ -215,7 +224,7 @@ def _keep_page(
     claimed: Import,
     page: ListPage,
     purchases: Sequence[ReadPurchase],
-    references: Mapping[str, str],
+    references: Mapping[str, Mapping[str, str]],
 ) -> None:
     """Write a page down, unless another process has been quicker, or somebody has stopped the import."""
     scope = Scope.of(claimed)
@@ -233,7 +242,8 @@ def _keep_page(
         }
         for place, each in enumerate(purchases)
     ]
-    import_.rows += len(insert_new(db, ImportRow, *rows, returning=("key",)))
+    insert_new(db, ImportRow, *rows, returning=("key",))
+    import_.rows += len(rows)  # One that was there already leaves its number free: none is given twice.
     _keep_references(db, scope, import_.id, references)
     if import_.step is ImportStep.SUBSCRIPTIONS and purchases:
         oldest = min(each.made_at for each in purchases)
@@ -256,28 +266,44 @@ _EMPTY: dict[str, Any] = {
 }
 
 
-def _keep_references(db: Session, scope: Scope, import_id: str, references: Mapping[str, str]) -> None:
-    for key, reference in sorted(references.items()):
-        row = queries.row_of(db, scope, import_id=import_id, key=key)
-        if row is not None:
-            row.named = {**row.named, "reference": reference}
-            db.add(row)
+def _keep_references(
+    db: Session, scope: Scope, import_id: str, references: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Note of subscriptions which session made each, and what that calls its buyer."""
+    for row in queries.rows_of(db, scope, import_id=import_id, keys=sorted(references)):
+        row.named = {**row.named, **references[row.key]}
+        db.add(row)
     db.flush()
 
 
 # --- matching --------------------------------------------------------------------------------------------
 
 
-def _match_batch(db: Session, scope: Scope, import_id: str) -> None:
-    """Match the next purchases; after the last ones the import waits for a person."""
+def _match(parts: Importer, scope: Scope, claimed: Import) -> None:
+    """Match purchases for a while; after the last ones the import waits for a person.
+
+    The merchant's CSV is read once for many of them, and not while others wait to write.
+    """
+    ends_at = time.monotonic() + _MATCHING_SECONDS
+    with parts.database.read() as db:
+        file = queries.map_file(db, scope, import_id=claimed.id)
+    lines = MapLines(file.lines)
+    work = partial(_match_batch, scope=scope, import_id=claimed.id, lines=lines, version=file.version)
+    while parts.database.retrying(work) and time.monotonic() < ends_at:
+        pass
+
+
+def _match_batch(db: Session, *, scope: Scope, import_id: str, lines: MapLines, version: int | None) -> bool:
+    """Match the next purchases; False where there are no more, or another CSV was given meanwhile."""
     import_ = queries.locked_import(db, scope, import_id=import_id)
     if import_ is None or import_.step is not ImportStep.MATCH:
-        return
+        return False
+    if queries.map_version(db, scope, import_id=import_id) != version:
+        return False
     rows = queries.rows_from(db, scope, import_id=import_id, number=import_.seen, limit=MATCHED_AT_A_TIME)
     if rows:
-        lines = MapLines(queries.map_lines(db, scope, import_id=import_id))
         shared = queries.shared_emails(db, scope, import_id=import_id)
-        known = queries.known_of(db, scope, rows, shared_emails=shared)
+        known = known_of(db, scope, rows, shared_emails=shared)
         for row in rows:
             found = match(row, lines, import_.metadata_keys, known, with_ended=import_.with_ended)
             row.outcome, row.reason, row.matched_by = found.outcome, found.reason, found.matched_by
@@ -288,6 +314,7 @@ def _match_batch(db: Session, scope: Scope, import_id: str) -> None:
     if len(rows) < MATCHED_AT_A_TIME:
         import_.step, import_.seen = ImportStep.PREVIEW, 0
     db.flush()
+    return import_.step is ImportStep.MATCH
 
 
 def note_newest(db: Session, scope: Scope, *, import_id: str) -> None:
@@ -313,15 +340,23 @@ def _write_batch(parts: Importer, scope: Scope, claimed: Import) -> None:
     """Write the next purchases, each in a transaction of its own; after the last ones the import is done."""
     with parts.database.read() as db:
         keys = queries.next_to_write(db, scope, import_id=claimed.id, limit=WRITTEN_AT_A_TIME)
-        has_written = bool(queries.results_of(db, scope, import_id=claimed.id)) if keys else True
-    if not has_written:
+    if keys and not claimed.seen:
         parts.database.retrying(partial(note_newest, scope=scope, import_id=claimed.id))
     for row in keys:
         parts.database.retrying(
             partial(write_purchase, scope=scope, import_id=claimed.id, key=row.key, clock=parts.clock)
         )
-    if not keys:
+    if keys:
+        parts.database.retrying(lambda db: _count_written(db, scope, claimed.id, len(keys)))
+    else:
         parts.database.retrying(lambda db: _finish(db, scope, claimed.id, parts.clock()))
+
+
+def _count_written(db: Session, scope: Scope, import_id: str, count: int) -> None:
+    import_ = queries.locked_import(db, scope, import_id=import_id)
+    if import_ is not None and import_.step is ImportStep.RUN:
+        import_.seen += count
+        db.flush()
 
 
 def _finish(db: Session, scope: Scope, import_id: str, now: datetime) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select as CoreSelect
 from sqlalchemy import func
@@ -11,16 +11,12 @@ from sqlalchemy import select as core_select
 from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.catalog.models import Kind, Product, ProductPrice
 from licenzy.db.paging import NEWEST, Page, Place, read_page
-from licenzy.db.reads import read_all, read_first, read_rows
+from licenzy.db.reads import read_all, read_first, read_row, read_rows
 from licenzy.db.upsert import table_of
-from licenzy.entitlements.models import Purchase
 from licenzy.imports.csv_files import MapLine, read_map
-from licenzy.imports.matching import KnownPurchases
 from licenzy.imports.models import Import, ImportFile, ImportOutcome, ImportRow
 from licenzy.projects.scope import Scope
-from licenzy.subjects.models import OtherCustomer, Subject
 
 _ROWS = table_of(ImportRow)
 
@@ -149,6 +145,17 @@ def row_of(scope: Scope, *, import_id: str, key: str) -> SelectOfScalar[ImportRo
 
 
 @read_all
+def rows_of(scope: Scope, *, import_id: str, keys: Sequence[str]) -> SelectOfScalar[ImportRow]:
+    """Several purchases of an import."""
+    return select(ImportRow).where(
+        ImportRow.project_id == scope.project_id,
+        ImportRow.mode == scope.mode,
+        ImportRow.import_id == import_id,
+        col(ImportRow.key).in_(keys),
+    )
+
+
+@read_all
 def rows_from(scope: Scope, *, import_id: str, number: int, limit: int) -> SelectOfScalar[ImportRow]:
     """The purchases of an import from a place in the account on, the newest first."""
     return (
@@ -198,10 +205,47 @@ def rows_page(
     return read_page(db, statement, col(ImportRow.key), place)
 
 
-def map_lines(db: Session, scope: Scope, *, import_id: str) -> list[MapLine]:
-    """The lines of the CSV that names the customers; none where there is none."""
+def map_file(db: Session, scope: Scope, *, import_id: str) -> MapFile:
+    """The CSV that names the customers, with those of its lines that name a purchase of the import."""
     file = file_of(db, scope, import_id=import_id, kind="map")
-    return read_map(file.content.encode()) if file is not None else []
+    if file is None:
+        return MapFile(None, ())
+    names: set[str] = set()
+    for row in _names(db, scope, import_id=import_id):
+        names |= {name for name in (row.key, row.stripe_customer_id, (row.email or "").lower()) if name}
+    lines = read_map(file.content)
+    return MapFile(file.version, [line for line in lines if line.names_one_of(names)])
+
+
+class MapFile(NamedTuple):
+    """What was read of a CSV that names the customers."""
+
+    version: int | None
+    lines: Sequence[MapLine]
+
+
+@read_rows
+def _names(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
+    return core_select(_ROWS.c.key, _ROWS.c.stripe_customer_id, _ROWS.c.email).where(
+        *_of_import(scope, import_id)
+    )
+
+
+def map_version(db: Session, scope: Scope, *, import_id: str) -> int | None:
+    """How often a CSV that names the customers was given; None where there is none."""
+    row = _map_version(db, scope, import_id=import_id)
+    return None if row is None else int(row.version)
+
+
+@read_row
+def _map_version(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
+    files = table_of(ImportFile).c
+    return core_select(files.version).where(
+        files.project_id == scope.project_id,
+        files.mode == scope.mode,
+        files.import_id == import_id,
+        files.kind == "map",
+    )
 
 
 @read_first
@@ -212,105 +256,6 @@ def file_of(scope: Scope, *, import_id: str, kind: str) -> SelectOfScalar[Import
         ImportFile.mode == scope.mode,
         ImportFile.import_id == import_id,
         ImportFile.kind == kind,
-    )
-
-
-def known_of(
-    db: Session, scope: Scope, rows: Sequence[ImportRow], *, shared_emails: frozenset[str]
-) -> KnownPurchases:
-    """What the database knows of some purchases of an import."""
-    customers = {each.stripe_customer_id for each in rows if each.stripe_customer_id is not None}
-    emails = {each.email.lower() for each in rows if each.email}
-    linked = [
-        *_linked(db, scope, customers=sorted(customers)),
-        *_linked_too(db, scope, customers=sorted(customers)),
-    ]
-    return KnownPurchases(
-        here={row.key for row in _here(db, scope, keys=[each.key for each in rows])},
-        kinds=kinds_of_prices(db, scope),
-        linked=_grouped(linked),
-        by_email=_grouped(_with_email(db, scope, emails=sorted(emails))),
-        shared_emails=shared_emails,
-        project_id=scope.project_id,
-    )
-
-
-def _grouped(pairs: Iterable[Sequence[Any]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, ref in pairs:
-        refs = found.setdefault(name, [])
-        if ref not in refs:
-            refs.append(ref)
-    return found
-
-
-def kinds_of_prices(db: Session, scope: Scope) -> dict[str, Kind]:
-    """The kind of the product of each Stripe price that is one's, retired ones included."""
-    return {row.stripe_price_id: row.kind for row in _kinds(db, scope)}
-
-
-@read_rows
-def _kinds(scope: Scope) -> CoreSelect[Any]:
-    prices, products = table_of(ProductPrice).c, table_of(Product).c
-    return (
-        core_select(prices.stripe_price_id, products.kind)
-        .join_from(
-            table_of(ProductPrice),
-            table_of(Product),
-            (products.project_id == prices.project_id) & (products.id == prices.product_id),
-        )
-        .where(prices.project_id == scope.project_id, prices.mode == scope.mode)
-        .order_by(products.created_at.desc())
-    )
-
-
-@read_rows
-def _here(scope: Scope, *, keys: Sequence[str]) -> CoreSelect[Any]:
-    purchases = table_of(Purchase).c
-    return core_select(purchases.key).where(
-        purchases.project_id == scope.project_id,
-        purchases.mode == scope.mode,
-        purchases.key.in_(keys),
-        purchases.subject_id.is_not(None),
-    )
-
-
-@read_rows
-def _linked(scope: Scope, *, customers: Sequence[str]) -> CoreSelect[Any]:
-    subjects = table_of(Subject).c
-    return core_select(subjects.stripe_customer_id, subjects.subject_ref).where(
-        subjects.project_id == scope.project_id,
-        subjects.mode == scope.mode,
-        subjects.stripe_customer_id.in_(customers),
-    )
-
-
-@read_rows
-def _linked_too(scope: Scope, *, customers: Sequence[str]) -> CoreSelect[Any]:
-    others, subjects = table_of(OtherCustomer).c, table_of(Subject).c
-    same = (
-        (subjects.project_id == others.project_id)
-        & (subjects.mode == others.mode)
-        & (subjects.id == others.subject_id)
-    )
-    return (
-        core_select(others.stripe_customer_id, subjects.subject_ref)
-        .join_from(table_of(OtherCustomer), table_of(Subject), same)
-        .where(
-            others.project_id == scope.project_id,
-            others.mode == scope.mode,
-            others.stripe_customer_id.in_(customers),
-        )
-    )
-
-
-@read_rows
-def _with_email(scope: Scope, *, emails: Sequence[str]) -> CoreSelect[Any]:
-    subjects = table_of(Subject).c
-    return core_select(func.lower(subjects.email), subjects.subject_ref).where(
-        subjects.project_id == scope.project_id,
-        subjects.mode == scope.mode,
-        func.lower(subjects.email).in_(emails),
     )
 
 

@@ -18,7 +18,7 @@ from licenzy.db.upsert import insert_or_change, table_of
 from licenzy.errors import InvalidRequest
 from licenzy.imports import queries
 from licenzy.imports.compare import Difference, compare
-from licenzy.imports.csv_files import as_csv, read_access
+from licenzy.imports.csv_files import as_csv, read_access, text_of
 from licenzy.imports.models import Import, ImportFile, ImportOutcome, ImportRow
 from licenzy.imports.wording import MATCHED_BY, REASONS, RESULTS
 from licenzy.kit.clock import rfc3339
@@ -159,27 +159,28 @@ def keep_list(db: Session, scope: Scope, *, import_id: str, name: str, content: 
 
     Raises InvalidRequest.
     """
-    lines = read_access(content)
-    if not lines:
+    text = text_of(content)
+    count = sum(1 for _ in read_access(text))
+    if not count:
         raise InvalidRequest("The CSV has no line below its header.", hint="Nothing was changed.")
-    is_wide = content[:2] in {b"\xff\xfe", b"\xfe\xff"}
     row = {
         "project_id": scope.project_id,
         "mode": scope.mode,
         "import_id": import_id,
         "kind": "compare",
         "name": name,
-        "content": content.decode("utf-16" if is_wide else "utf-8-sig"),
+        "content": text,
+        "version": 1,
     }
-    insert_or_change(db, ImportFile, row, replaced=("name", "content"))
-    return len(lines)
+    insert_or_change(db, ImportFile, row, replaced=("name", "content"), added=("version",))
+    return count
 
 
 def differences(db: Session, scope: Scope, import_: Import, *, now: datetime) -> Iterator[Difference]:
     """Every difference between the list that was kept and the access after the import."""
     file = queries.file_of(db, scope, import_id=import_.id, kind="compare")
     if file is not None:
-        yield from compare(db, scope, import_, read_access(file.content.encode()), now=now)
+        yield from compare(db, scope, import_, read_access(file.content), now=now)
 
 
 # --- files ------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ REASONS = {
     "email_twice": "More than one Stripe customer has this e-mail address.",
     "several_linked": "More than one customer is linked to this Stripe customer.",
     "ref_not_valid": "The name found is not a valid subject_ref.",
+    "own_checkout": "A checkout of this project sold it: its events or reconciliation bring it.",
     "other_project": "Another project of Licenzy’s sold it.",
     "items_unread": "It cannot be read: Stripe shows no items for it.",
 }

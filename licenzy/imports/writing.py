@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import product_by_price
 from licenzy.catalog.rules import as_sold
-from licenzy.connections.queries import with_clock
+from licenzy.connections.queries import connection_of
 from licenzy.db.savepoint import savepoint
 from licenzy.db.upsert import change_row
 from licenzy.deliveries.models import Source
@@ -32,6 +32,8 @@ from licenzy.entitlements.queries import entitlements_of_purchase
 from licenzy.entitlements.windows import included_of, whole_seconds
 from licenzy.errors import LicenzyError
 from licenzy.imports import queries
+from licenzy.imports.actions import require_same_account
+from licenzy.imports.known import kinds_of_prices
 from licenzy.imports.matching import is_sold
 from licenzy.imports.models import Import, ImportRow, ImportStep
 from licenzy.imports.read_objects import found_in
@@ -39,7 +41,7 @@ from licenzy.kit.clock import Clock, from_micros
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.pipeline import apply_reading
 from licenzy.stripe_events.read import Origin
-from licenzy.stripe_events.settling import claim_now, read_done
+from licenzy.stripe_events.settling import claim_now, has_event_since, read_done, request_read
 from licenzy.stripe_events.snapshots import record_snapshot
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.subjects.actions import add_customer, ensure_subject, link_customer, lock_customer
@@ -53,18 +55,21 @@ def write_purchase(db: Session, *, scope: Scope, import_id: str, key: str, clock
     """Write one matched purchase, unless that was done, and note what became of it.
 
     What is not as it was when it was matched is left out. One that cannot be written keeps none of the others
-    from being written.
+    from being written. Raises InvalidRequest where the connection is to another account now.
     """
     import_ = queries.import_by_id(db, scope, import_id=import_id)
     if import_ is None or import_.step is not ImportStep.RUN:
         return
+    connection = connection_of(db, scope)
+    require_same_account(import_, connection)
+    assert connection is not None
     purchase = lock_purchase(db, scope, key=key, now=clock())
     row = queries.row_of(db, scope, import_id=import_id, key=key)
     if row is None or row.applied_at is not None or row.found is None:
         return
     result = _reason_against(db, scope, row, purchase)
     if result is None:
-        result = _written(db, with_clock(db, scope), import_, row, purchase, clock())
+        result = _written(db, connection.scope, import_, row, purchase, clock())
     row.applied_at, row.result, row.found = clock(), result, None
     db.add(row)
     db.flush()
@@ -74,7 +79,7 @@ def _reason_against(db: Session, scope: Scope, row: ImportRow, purchase: LockedP
     """Why a purchase is no longer to be written."""
     if purchase.subject_id is not None:
         return "here_already"
-    kinds = queries.kinds_of_prices(db, scope)
+    kinds = kinds_of_prices(db, scope, prices={item["price"] for item in row.items})
     if not any(is_sold(item["price"], row.key, kinds) for item in row.items):
         return "price_not_mapped"
     if row.matched_by == "linked_customer":
@@ -92,6 +97,9 @@ def _written(
     try:
         with savepoint(db):
             _write(db, scope, import_, row, purchase, now)
+    except DataError:
+        _log.exception("the purchase %s cannot be written to this database", row.key)
+        return "failed"
     except (LicenzyError, SQLAlchemyError):
         raise
     except Exception:
@@ -123,11 +131,15 @@ def _write(
     )
     record_facts(db, scope, [draft], now=now)
     _link(db, scope, row, subject.id)
-    claim = claim_now(db, scope, connection_id=import_.connection_id, object_id=row.key, began=now)
+    # It was read when the preview was made: what has been asked for since then is not met by it.
+    began = min(now, as_of - scope.clock_offset)
+    claim = claim_now(db, scope, connection_id=import_.connection_id, object_id=row.key, began=began)
     cause = ChangeCause(Source.PORTAL, REASON, actor_user_id=import_.run_by)
     found = found_in(stored, row.key, occurred_at)
     record_snapshot(db, claim, found, as_of=as_of, now=now, cause=cause, announced=import_.announced)
     read_done(db, claim, now=now)
+    if has_event_since(db, scope, purchase_key=row.key, instant=as_of):
+        request_read(db, scope, connection_id=import_.connection_id, object_id=row.key, now=now)
     for kind, object_id, data in stored.get("reversing", ()):
         _reverse(db, scope, import_, Reading(kind, object_id, {**data, "event": "snapshot"}), as_of, now)
     if row.used and (row.is_newest or row.matched_by == "csv_subscription"):

@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.leases import is_free
-from licenzy.db.reads import read_one, read_row
+from licenzy.db.reads import read_first, read_one, read_row
 from licenzy.db.upsert import change_row, insert_or_change, insert_unless_there, table_of
 from licenzy.entitlements.models import Fact, FactSource
 from licenzy.kit.backoff import Backoff, Random
@@ -123,6 +123,30 @@ def _last_event_at(scope: Scope, *, purchase_key: str) -> SelectOfScalar[datetim
         Fact.purchase_key == purchase_key,
         Fact.kind == "subscription",
         col(Fact.source) == FactSource.EVENT,
+    )
+
+
+def has_event_since(db: Session, scope: Scope, *, purchase_key: str, instant: datetime) -> bool:
+    """Whether an event told of a purchase in the second of an instant of the account's, or later.
+
+    Of what happened in the second in which it was read, a read cannot say whether it has seen it.
+    """
+    second = instant.replace(microsecond=0)
+    return _event_since(db, scope, purchase_key=purchase_key, second=second) is not None
+
+
+@read_first
+def _event_since(scope: Scope, *, purchase_key: str, second: datetime) -> SelectOfScalar[str]:
+    return (
+        select(Fact.source_id)
+        .where(
+            Fact.project_id == scope.project_id,
+            Fact.mode == scope.mode,
+            Fact.purchase_key == purchase_key,
+            col(Fact.source) == FactSource.EVENT,
+            Fact.occurred_at >= second,
+        )
+        .limit(1)
     )
 
 

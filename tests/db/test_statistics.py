@@ -40,6 +40,7 @@ PREFIX = re.compile(
 LISTS = re.compile(r"ORDER BY \w+\.(id|created_at) DESC.* LIMIT|^SELECT count\(|GROUP BY")
 """What is shown page by page, and what is counted or summed, reads the rows of a side in their order."""
 FEW_ROWS = {
+    "imports",
     "lab_steps",
     "price_backfills",
     "products",
@@ -47,7 +48,7 @@ FEW_ROWS = {
     "resolved_findings",
     "sightings",
 }
-"""Tables with a row for each click, product, price, finding or day, which are read whole."""
+"""Tables with a row for each click, import, product, price, finding or day, which are read whole."""
 
 
 @pytest.fixture

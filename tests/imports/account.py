@@ -50,13 +50,13 @@ class Account:
     def act(self, action: str, **named: Any) -> None:
         self.control("actions", {"action": action, **named})
 
-    def control(self, what: str, body: Json | None = None, method: str = "POST") -> Any:
+    def control(self, what: str, body: Json | None = None, method: str = "POST", timeout: float = 120) -> Any:
         answer = httpx.request(
             method,
             f"{self.shop.sandbox.url}/_sandbox/accounts/{self.shop.account}/{what}",
             json=body,
             headers={"Authorization": f"Bearer {self.shop.sandbox.control_token}"},
-            timeout=120,
+            timeout=timeout,
         )
         assert answer.status_code < 300, answer.text
         return answer.json()
@@ -135,7 +135,8 @@ class Account:
     def entitlements(self) -> dict[str, list[Entitlement]]:
         """By subject ref."""
         with self.shop.runtime.database.read() as db:
-            found = db.exec(select(Subject.subject_ref, Entitlement).join(Entitlement)).all()
+            mine = Subject.project_id == self.shop.project_id
+            found = db.exec(select(Subject.subject_ref, Entitlement).join(Entitlement).where(mine)).all()
         by_ref: dict[str, list[Entitlement]] = {}
         for ref, row in found:
             if row.source not in NO_ENTITLEMENT:

@@ -14,6 +14,7 @@ from licenzy.entitlements.decision import remaining, standing
 from licenzy.imports.actions import leave_out
 from licenzy.imports.models import ImportOutcome
 from licenzy.kit.clock import EPOCH
+from licenzy.stripe_events.replay import replay_purchases
 from licenzy.usage.default_units import grants_with_default
 from tests.imports.account import Account
 from tests.imports.awkward import CASES, MOVED, Awkward, products
@@ -66,6 +67,10 @@ def check(at: Awkward) -> None:
     matched = [key for key, row in rows.items() if row.outcome is ImportOutcome.MATCHED]
     assert account.write(import_id) == {"imported": len(matched)}
     assert shown(account, at) == at.has
+    before = account.entitlements()
+    replayed = replay_purchases(account.shop.runtime.database, clock=account.shop.runtime.clock)
+    assert [changes for _, changes in replayed if changes] == []
+    assert account.entitlements() == before
     again = account.read(map_csv=at.csv if at.lines else None, payments_since=LONG_AGO)
     repeated = account.rows(again)
     assert {repeated[key].outcome for key in matched} == {ImportOutcome.HERE_ALREADY}

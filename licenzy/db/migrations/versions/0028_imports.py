@@ -19,6 +19,7 @@ def upgrade() -> None:
     sa.Column('kind', sa.String(length=16), nullable=False),
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('content', sa.String(), nullable=False),
+    sa.Column('version', sa.Integer(), nullable=False),
     sa.ForeignKeyConstraint(['project_id'], ['projects.id'], name=op.f('fk_import_files_project_id_projects')),
     sa.PrimaryKeyConstraint('project_id', 'mode', 'import_id', 'kind', name=op.f('pk_import_files'))
     )
@@ -52,11 +53,13 @@ def upgrade() -> None:
     )
     op.create_index('ix_import_rows_number', 'import_rows', ['project_id', 'mode', 'import_id', 'number'], unique=False)
     op.create_index('ix_import_rows_outcome', 'import_rows', ['project_id', 'mode', 'import_id', 'outcome', 'number'], unique=False)
+    op.create_index('ix_import_rows_to_write', 'import_rows', ['project_id', 'mode', 'import_id', 'outcome', 'number'], unique=False, sqlite_where=sa.text('applied_at IS NULL'), postgresql_where=sa.text('applied_at IS NULL'))
     op.create_table('imports',
     sa.Column('project_id', sa.String(), nullable=False),
     sa.Column('mode', sa.String(length=32), nullable=False),
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('connection_id', sa.String(), nullable=False),
+    sa.Column('account_id', sa.String(), nullable=True),
     sa.Column('step', sa.String(length=32), nullable=False),
     sa.Column('metadata_keys', sa.JSON(), nullable=False),
     sa.Column('with_ended', sa.Boolean(), nullable=False),
