@@ -14,6 +14,8 @@ from sqlmodel.sql.expression import SelectOfScalar
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_all, read_first, read_row, read_rows
 from licenzy.db.upsert import table_of
+from licenzy.entitlements.imported import IMPORT
+from licenzy.entitlements.models import Fact, Purchase
 from licenzy.imports.csv_files import MapLine, read_map
 from licenzy.imports.models import Import, ImportFile, ImportOutcome, ImportRow
 from licenzy.projects.scope import Scope
@@ -152,6 +154,45 @@ def rows_of(scope: Scope, *, import_id: str, keys: Sequence[str]) -> SelectOfSca
         ImportRow.mode == scope.mode,
         ImportRow.import_id == import_id,
         col(ImportRow.key).in_(keys),
+    )
+
+
+def used_before(db: Session, scope: Scope, row: ImportRow, *, subject_id: str) -> dict[str, int]:
+    """The units, by unit, by which an import has lowered other purchases of the same Stripe customer's."""
+    found: dict[str, int] = {}
+    customer = row.stripe_customer_id or ""
+    lowered = _lowered(db, scope, import_id=row.import_id, subject_id=subject_id, customer=customer)
+    for each in lowered:
+        if each.purchase_key != row.key and each.source_id.startswith(f"{IMPORT}:{each.purchase_key}:used:"):
+            found[each.data["unit"]] = found.get(each.data["unit"], 0) - int(each.data["units"])
+    return found
+
+
+@read_rows
+def _lowered(scope: Scope, *, import_id: str, subject_id: str, customer: str) -> CoreSelect[Any]:
+    facts, purchases = table_of(Fact).c, table_of(Purchase).c
+    theirs = (
+        (facts.project_id == purchases.project_id)
+        & (facts.mode == purchases.mode)
+        & (facts.purchase_key == purchases.key)
+    )
+    same = (
+        (purchases.project_id == _ROWS.c.project_id)
+        & (purchases.mode == _ROWS.c.mode)
+        & (purchases.key == _ROWS.c.key)
+    )
+    return (
+        core_select(facts.source_id, facts.purchase_key, facts.data)
+        .join_from(table_of(Purchase), table_of(Fact), theirs)
+        .join(_ROWS, same)
+        .where(
+            purchases.project_id == scope.project_id,
+            purchases.mode == scope.mode,
+            purchases.subject_id == subject_id,
+            _ROWS.c.import_id == import_id,
+            _ROWS.c.stripe_customer_id == customer,
+            facts.kind == "operator",
+        )
     )
 
 

@@ -142,8 +142,8 @@ def _write(
         request_read(db, scope, connection_id=import_.connection_id, object_id=row.key, now=now)
     for kind, object_id, data in stored.get("reversing", ()):
         _reverse(db, scope, import_, Reading(kind, object_id, {**data, "event": "snapshot"}), as_of, now)
-    if row.used and (row.is_newest or row.matched_by == "csv_subscription"):
-        _use(db, scope, import_, row, as_of, now, cause)
+    if row.used:
+        _use(db, scope, import_, row, subject.id, as_of, now, cause)
 
 
 def import_fact_of(db: Session, scope: Scope, row: ImportRow, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,13 +200,20 @@ def _use(
     scope: Scope,
     import_: Import,
     row: ImportRow,
+    subject_id: str,
     as_of: datetime,
     now: datetime,
     cause: ChangeCause,
 ) -> None:
-    """Lower what a pack or the running window grants by the units that were used elsewhere."""
+    """Lower what a pack or the running window grants by the units that were used elsewhere.
+
+    What a line about a Stripe customer says is taken from its purchases in turn, the newest first.
+    """
     given = entitlements_of_purchase(db, scope, purchase_key=row.key)
-    acts = [act for unit, used in sorted(row.used.items()) for act in _lowered(given, unit, used, as_of)]
+    is_of_customer = row.matched_by != "csv_subscription" and row.stripe_customer_id is not None
+    taken = queries.used_before(db, scope, row, subject_id=subject_id) if is_of_customer else {}
+    left = {unit: used - taken.get(unit, 0) for unit, used in sorted(row.used.items())}
+    acts = [act for unit, used in left.items() for act in _lowered(given, unit, used, as_of)]
     drafts = [
         FactDraft(
             FactSource.OPERATOR,
@@ -230,7 +237,7 @@ def _lowered(given: Sequence[Entitlement], unit: str, used: int, at: datetime) -
     for each in given:
         if used and each.kind is Kind.USAGE_PACK and each.unit == unit:
             taken = min(used, each.granted_units)
-            acts.append({"action": "adjust", "units": -taken, "item_key": each.item_key})
+            acts.append({"action": "adjust", "unit": unit, "units": -taken, "item_key": each.item_key})
             used -= taken
         windows = next((one for one in included_of(each.included) if one.unit == unit), None)
         present = windows.at(whole_seconds(at)).present if used and windows is not None else None

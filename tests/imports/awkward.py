@@ -525,6 +525,16 @@ def credits_that_were_used(at: Awkward) -> None:
 
 
 @case(MOVED)
+def credits_that_were_used_of_several_purchases(at: Awkward) -> None:
+    """Newest first, and nothing of what does not have the unit."""
+    customer = at.account.customer()
+    at.names(customer=customer, ref="m9", used=130)
+    for code in ("CREDITS", "CREDITS", "PRO"):
+        at.expect(_bought(at, code, customer=customer), MATCHED, "m9", "csv_customer")
+    at.has["m9"] = ["CREDITS active, 70 units", "CREDITS exhausted, 0 units", "PRO active"]
+
+
+@case(MOVED)
 def a_pass_that_is_over(at: Awkward) -> None:
     key = _bought(at, "PASS", client_reference_id="m8")
     at.expect(key, MATCHED, "m8", "session_reference", has={"m8": ["PASS expired"]})

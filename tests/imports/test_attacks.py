@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import Result
 from sqlmodel import col, delete, select
 
 from licenzy.catalog.actions import archive_product
@@ -22,6 +23,7 @@ from licenzy.imports.progress import claim_import, go_on
 from licenzy.kit.ids import new_id
 from licenzy.stripe_events.replay import replay_purchases
 from licenzy.workspace.audit import Actor
+from tests.cli.test_commands import run
 from tests.imports.account import Account
 from tests.imports.meanwhile import LONG_AGO
 from tests.stripe_events.test_adoption import buy_past_licenzy, deliver_events, kept, settle, take
@@ -29,6 +31,8 @@ from tests.support.clock import StandingClock
 from tests.support.threads import join
 
 Sell = Callable[..., Product]
+Run = Callable[..., Result]
+__all__ = ["run"]
 COUNT = 7
 
 
@@ -75,7 +79,7 @@ def until(account: Account, import_id: str, step: ImportStep) -> None:
         goes_on(account, import_id)
 
 
-def run(account: Account, import_id: str) -> None:
+def let_write(account: Account, import_id: str) -> None:
     with account.shop.runtime.database.write() as db:
         now = account.shop.runtime.clock()
         actions.run_import(db, account.scope, import_id=import_id, actor=Actor(), now=now)
@@ -96,7 +100,7 @@ def test_one_who_lost_the_lease_goes_on(account: Account, sell: Sell, clock: Sta
     import_id = started(account)
     for _ in range(40):
         if account.import_(import_id).step is ImportStep.PREVIEW:
-            run(account, import_id)
+            let_write(account, import_id)
         slow = claim(account, import_id)
         if slow is None:
             break
@@ -134,7 +138,7 @@ def test_who_lost_the_lease_does_not_give_it_back(account: Account, sell: Sell, 
 def test_stopped_while_it_writes(account: Account, sell: Sell) -> None:
     keys = sold(account, sell)
     first = account.read()
-    run(account, first)
+    let_write(account, first)
     goes_on(account, first)
     slow = claim(account, first)
     assert slow is not None
@@ -183,7 +187,7 @@ def _csv(keys: list[str], ref: str) -> bytes:
 def test_nothing_is_decided_while_it_writes(account: Account, sell: Sell) -> None:
     keys = sold(account, sell)
     import_id = account.read()
-    run(account, import_id)
+    let_write(account, import_id)
     named: dict[str, Any] = {"import_id": import_id}
     content = _csv(keys, "new")
     for act in (
@@ -197,6 +201,14 @@ def test_nothing_is_decided_while_it_writes(account: Account, sell: Sell) -> Non
             act(db)
     account.carry_on(import_id)
     imported_once(account, keys)
+
+
+def test_a_dry_run_writes_nothing_of_what_another_began(account: Account, sell: Sell, run: Run) -> None:
+    sold(account, sell, 3)
+    let_write(account, account.read())
+    answer = run("import", "--dry-run", "--project", account.shop.project_id)
+    assert (answer.exit_code, account.standings()) == (2, {}), answer.output
+    assert "is being written" in answer.output
 
 
 def test_a_catalog_that_changes_after_the_preview(account: Account, sell: Sell, clock: StandingClock) -> None:
@@ -230,9 +242,9 @@ def test_a_key_of_another_account(account: Account, sell: Sell, clock: StandingC
     ).json()
     connect(account, other["secret_key"], clock)
     with pytest.raises(InvalidRequest, match="another Stripe account"):
-        run(account, import_id)
+        let_write(account, import_id)
     connect(account, str(former), clock)
-    run(account, import_id)
+    let_write(account, import_id)
     goes_on(account, import_id)
     connect(account, other["secret_key"], clock)
     goes_on(account, import_id)
@@ -374,25 +386,3 @@ def test_metadata_alone_grants_nothing(account: Account, sell: Sell, clock: Stan
     settle(account.shop, clock)
     assert claim_due(account) is None, "no import begins by itself"
     assert account.standings() == {}
-
-
-# --- trials ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["trialing", "over", "ended"])
-def test_an_imported_trial_counts(account: Account, sell: Sell, clock: StandingClock, how: str) -> None:
-    """Of any Stripe customer of the subject's, and for another product of the same group."""
-    pro = sell("PRO", Kind.SUBSCRIPTION, trial_days=14, trial_once=True, trial_group="main")
-    sell("TEAM", Kind.SUBSCRIPTION, trial_days=14, trial_once=True, trial_group="main")
-    price = pro.prices[0].stripe_price_id
-    more = {"metadata": {"user": "anna"}, "default_payment_method": "pm_card_visa"}
-    trial = account.subscribe(account.customer(), price, trial_period_days=14, **more)
-    if how == "over":
-        account.act("renew", subscription=trial)
-    if how == "ended":
-        account.act("cancel", subscription=trial)
-    account.subscribe(account.customer(), price, **more)  # As another customer, and newer.
-    account.write(account.read(with_ended=True))
-    for subject_ref, days in (("anna", 0), ("ben", 14)):
-        answer = account.shop.checkout(key=new_id("x"), product_code="TEAM", subject_ref=subject_ref)
-        assert answer.get_json()["trial_days"] == days, (how, subject_ref)
