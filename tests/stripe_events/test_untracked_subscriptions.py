@@ -31,6 +31,7 @@ from licenzy.stripe_events.models import EventStatus, UntrackedCheckout
 from licenzy.stripe_events.receive import read_payload, receive
 from licenzy.stripe_events.replay import replay_purchases
 from licenzy.stripe_events.untracked_queries import PurchaseKind, Shown, are_waiting, untracked_page
+from licenzy.subjects.actions import add_customer
 from licenzy.subjects.models import Subject
 from licenzy.workspace.models import AuditEntry
 from tests.checkout.conftest import Shop
@@ -289,12 +290,15 @@ def test_what_it_grants_does_not_depend_on_events_seen(
 # --- the setting for known customers, and who may not give access ------------------------------------------
 
 
-def known(shop: Shop, customer: str, ref: str = "user_7") -> None:
-    """Somebody who has bought here before, as this customer of Stripe's."""
+def known(shop: Shop, customer: str, ref: str = "user_7", *, other: bool = False) -> None:
+    """Somebody who has bought here before, as this customer of Stripe's, or as it and another one."""
     with shop.runtime.database.write() as db:
         made = make_subject(db, project_id=shop.project_id, subject_ref=ref)
-        made.stripe_customer_id = customer
+        made.stripe_customer_id = f"cus_{ref}" if other else customer
         db.add(made)
+        db.flush()
+        if other:
+            add_customer(db, Scope.of(shop.connection), subject_id=made.id, stripe_customer_id=customer)
 
 
 def choose(shop: Shop, adopt: bool = True) -> None:
@@ -302,16 +306,17 @@ def choose(shop: Shop, adopt: bool = True) -> None:
         db.get_one(Project, shop.project_id).adopt_known_customers = adopt
 
 
+@pytest.mark.parametrize("other", [False, True], ids=["its customer", "another of its customers"])
 @pytest.mark.parametrize("by", ["events", "walk"])
 def test_a_known_customers_subscription_is_adopted_where_that_is_chosen(
-    shop: Shop, sell: Sell, clock: StandingClock, by: str
+    shop: Shop, sell: Sell, clock: StandingClock, by: str, other: bool
 ) -> None:
     with shop.runtime.database.write() as db:
         make_endpoint(db, project_id=shop.project_id, secret_box=shop.runtime.secret_box, now=clock())
     choose(shop)
     product = sell("PRO", Kind.SUBSCRIPTION)
     customer = shop.stripe.v1.customers.create({"email": "buyer@example.com"}).id
-    known(shop, customer)
+    known(shop, customer, other=other)
     made = subscribe(shop, price_of(product), customer=customer)
     _prorate(shop, made)
     (deliver_events if by == "events" else only_walk)(shop, clock)
@@ -329,7 +334,9 @@ def test_a_known_customers_subscription_is_adopted_where_that_is_chosen(
     assert states(shop) == [("PRO", 3, State.ACTIVE)]
 
 
-@pytest.mark.parametrize("why", ["not chosen", "nobody", "two", "other mode", "other project named"])
+@pytest.mark.parametrize(
+    "why", ["not chosen", "nobody", "two", "two as another", "other mode", "other project named"]
+)
 def test_nobody_elses_is_adopted(shop: Shop, sell: Sell, clock: StandingClock, why: str) -> None:
     choose(shop, why != "not chosen")
     customer = shop.stripe.v1.customers.create({"email": "buyer@example.com"}).id
@@ -340,8 +347,8 @@ def test_nobody_elses_is_adopted(shop: Shop, sell: Sell, clock: StandingClock, w
             db.add(made)
     elif why != "nobody":
         known(shop, customer)
-    if why == "two":
-        known(shop, customer, "user_8")
+    if why in {"two", "two as another"}:
+        known(shop, customer, "user_8", other=why == "two as another")
     metadata = {"licenzy_project": "prj_of_another"} if why == "other project named" else {}
     subscribe(shop, price_of(sell("PRO", Kind.SUBSCRIPTION)), customer=customer, metadata=metadata)
     only_walk(shop, clock)
