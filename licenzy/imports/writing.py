@@ -39,6 +39,7 @@ from licenzy.imports.models import Import, ImportRow, ImportStep
 from licenzy.imports.read_objects import found_in
 from licenzy.kit.clock import Clock, from_micros
 from licenzy.projects.scope import Scope
+from licenzy.stripe_events.adoption_record import note_owner
 from licenzy.stripe_events.pipeline import apply_reading
 from licenzy.stripe_events.read import Origin
 from licenzy.stripe_events.settling import claim_now, has_event_since, read_done, request_read
@@ -46,6 +47,7 @@ from licenzy.stripe_events.snapshots import record_snapshot
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.subjects.actions import add_customer, ensure_subject, link_customer, lock_customer
 from licenzy.subjects.queries import subjects_of_stripe_customer
+from licenzy.workspace.audit import Actor
 
 REASON = "imported"
 _log = logging.getLogger("licenzy.imports")
@@ -131,6 +133,8 @@ def _write(
     )
     record_facts(db, scope, [draft], now=now)
     _link(db, scope, row, subject.id)
+    actor = Actor(import_.run_by)
+    note_owner(db, scope, purchase_key=row.key, subject_id=subject.id, actor=actor, now=now)
     # It was read when the preview was made: what has been asked for since then is not met by it.
     began = min(now, as_of - scope.clock_offset)
     claim = claim_now(db, scope, connection_id=import_.connection_id, object_id=row.key, began=began)

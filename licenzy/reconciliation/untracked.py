@@ -80,6 +80,9 @@ def keep_untracked(
 ) -> list[SubscriptionState]:
     """Keep those that have a product's price; those that the project's setting may adopt."""
     scope = connection.scope
+    # An import, say, may have brought some along since their page was read.
+    bought = {row.key for row in _bought(db, scope, keys=sorted(each.key for each in states))}
+    states = [each for each in states if each.key not in bought]
     waiting = keep_subscriptions(db, scope, states, connection_id=connection.id, now=now)
     if not waiting or not adopts_by_itself(db, scope):
         return []

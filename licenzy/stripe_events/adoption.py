@@ -23,7 +23,7 @@ from licenzy.entitlements.queries import recorded_facts
 from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
-from licenzy.stripe_events.adoption_record import note_adoption, record_adoption
+from licenzy.stripe_events.adoption_record import note_adoption, note_owner, record_adoption
 from licenzy.stripe_events.known_customers import subjects_of_customers
 from licenzy.stripe_events.models import UntrackedCheckout
 from licenzy.stripe_events.paid_periods import PaidPeriods, apply_paid_periods, read_paid_periods
@@ -246,6 +246,15 @@ def _adopt(
     kept = _kept(db, operator, untracked_id)
     purchase = lock_purchase(db, operator.scope, key=kept.purchase_key, now=operator.now)
     if _is_theirs(db, operator, purchase.subject_id, subject_ref):
+        assert purchase.subject_id is not None
+        note_owner(
+            db,
+            operator.scope,
+            purchase_key=purchase.key,
+            subject_id=purchase.subject_id,
+            actor=operator.actor,
+            now=operator.now,
+        )
         return []
     # Before it is anybody's, so that all that is known of it is projected at once.
     apply_paid_periods(

@@ -97,6 +97,22 @@ def note_adoption(
     )
 
 
+def note_owner(
+    db: Session, scope: Scope, *, purchase_key: str, subject_id: str, actor: Actor, now: datetime
+) -> None:
+    """Nobody has to decide any more on what was kept of a held purchase: it is somebody's, by another way."""
+    db.exec(
+        update(UntrackedCheckout)
+        .where(
+            col(UntrackedCheckout.project_id) == scope.project_id,
+            col(UntrackedCheckout.mode) == scope.mode,
+            col(UntrackedCheckout.purchase_key) == purchase_key,
+            col(UntrackedCheckout.adopted_at).is_(None),
+        )
+        .values(adopted_at=now, adopted_by=actor.user_id, subject_id=subject_id)
+    )
+
+
 def _note_on_events(db: Session, scope: Scope, object_id: str, note: str) -> None:
     db.exec(
         update(StripeEvent)

@@ -15,8 +15,10 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product, ProductPrice
 from licenzy.connections.models import Connection
 from licenzy.db.paging import PAGE_SIZE
-from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.actions import record_fact
+from licenzy.entitlements.models import Entitlement, FactSource
 from licenzy.kit.ids import new_id
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import UntrackedCheckout
 from licenzy.workspace.models import Role
@@ -96,6 +98,9 @@ def test_an_empty_list_says_how_to_keep_it_so(app: Flask, cast: Cast) -> None:
     pages = side_pages(app, cast)
     assert "No untracked purchase in test" in pages.get("/untracked").text
     assert "No purchase has been assigned" in pages.get("/untracked?show=adopted").text
+    only = pages.get("/untracked?show=adopted&kind=one_time").text
+    assert "No one-time purchase has been assigned" in only
+    assert "No subscription is unassigned" in pages.get("/untracked?kind=subscription").text
     assert "/untracked" in pages.get("").text
 
 
@@ -116,6 +121,42 @@ def test_they_are_listed_apart_from_those_adopted(
     page = pages.get(f"/untracked/{adopted.id}").text
     assert f"/customers/{subject.id}" in page
     assert "/adoption" not in page
+
+
+@pytest.mark.parametrize("source", ["import", "adopt"])
+def test_the_page_says_how_one_was_assigned(
+    app: Flask, cast: Cast, runtime: Runtime, connection: Connection, source: str
+) -> None:
+    with runtime.database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id)
+    row = make_untracked(
+        runtime,
+        connection,
+        session_id=None,
+        payment_status=None,
+        event_id=None,
+        purchase_key="sub_1",
+        recurring=True,
+        status="active",
+        adopted_at=START,
+        subject_id=subject.id,
+    )
+    with runtime.database.write() as db:
+        record_fact(
+            db,
+            Scope.of(connection),
+            source=FactSource.OPERATOR,
+            source_id=f"{source}:sub_1",
+            kind="operator",
+            object_id="sub_1",
+            purchase_key="sub_1",
+            occurred_at=START,
+            data={"action": source},
+            now=START,
+        )
+    page = side_pages(app, cast).get(f"/untracked/{row.id}").text
+    assert (", with an import" in page) == (source == "import")
+    assert (", by the setting for known customers" in page) == (source == "adopt")
 
 
 def test_the_list_pages(app: Flask, cast: Cast, runtime: Runtime, connection: Connection) -> None:

@@ -7,6 +7,8 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.catalog.queries import archived_products, products
 from licenzy.entitlements.grants import OperatorContext
+from licenzy.entitlements.imported import IMPORT
+from licenzy.entitlements.queries import was_recorded
 from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
@@ -96,6 +98,7 @@ def _page(side: Side, kept: UntrackedCheckout, form: AdoptForm, *, status: int =
     with runtime().database.read() as db:
         subject = subject_by_id(db, side.scope, subject_id=kept.subject_id) if kept.subject_id else None
         names = names_of(db, user_ids=[kept.adopted_by] if kept.adopted_by else [])
+        imported = was_recorded(db, side.scope, source_id=f"{IMPORT}:{kept.purchase_key}")
         proposal = proposed_subject(db, side.scope, kept, bought) if status == 200 and may_adopt else None
     if proposal is not None:
         form.subject_ref.data = proposal.subject_ref
@@ -112,6 +115,7 @@ def _page(side: Side, kept: UntrackedCheckout, form: AdoptForm, *, status: int =
         adoptable=not isinstance(problem, InvalidRequest),
         subject=subject,
         adopter=names.get(kept.adopted_by or ""),
+        imported=imported,
         form=form,
     )
 
