@@ -27,6 +27,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.factory import load_models
 from licenzy.kit.clock import to_micros
+from licenzy.stripe_events.models import UntrackedCheckout
 from licenzy.subjects.rules import search_text
 from tests.support.databases import PostgresServer
 from tests.support.next_version import migrate_further
@@ -357,3 +358,61 @@ def test_the_price_and_terms_of_each_product_outlast_their_move(empty_engine: En
     assert [(row.version, to_micros(row.from_), row.terms) for row in numbered] == [
         (1, created, terms) for created in (1, 2, 3)
     ]
+
+
+def test_of_several_checkouts_of_one_purchase_one_is_kept(empty_engine: Engine) -> None:
+    """The one that was adopted first, else the first; those of others are nobody's doubles."""
+    kept = {
+        # row: (mode, purchase, adopted, whom by)
+        "unt_1": ("test", "sub_1", None, None),
+        "unt_2": ("test", "sub_1", 5, "s"),
+        "unt_3": ("test", "sub_1", 4, "s"),
+        "unt_4": ("test", "sub_2", None, None),
+        "unt_5": ("test", "sub_2", None, None),
+        "unt_6": ("live", "sub_1", None, None),
+        "unt_7": ("test", "cs_7", None, None),
+    }
+    with empty_engine.execution_options(**{WRITES: True}).begin() as connection:
+        command.upgrade(migrate.alembic_config(connection), "0026_event_polls")
+        for statement in (
+            "INSERT INTO workspaces (id, name, created_at) VALUES ('w', 'ours', 1)",
+            "INSERT INTO projects (id, workspace_id, name, created_at) VALUES ('p', 'w', 'shop', 1)",
+            "INSERT INTO subjects (id, project_id, mode, subject_ref, created_at) "
+            "VALUES ('s', 'p', 'test', 'user_1', 1)",
+        ):
+            connection.execute(text(statement))
+        for mode in ("test", "live"):
+            connection.execute(
+                text(
+                    "INSERT INTO connections (id, project_id, mode, provider, clock_offset_seconds, "
+                    "created_at, updated_at) VALUES (:id, 'p', :mode, 'stripe', 0, 1, 1)"
+                ),
+                {"id": f"con_{mode}", "mode": mode},
+            )
+        for name, (mode, purchase, adopted_at, subject_id) in reversed(kept.items()):
+            connection.execute(
+                text(
+                    "INSERT INTO untracked_checkouts (id, project_id, mode, connection_id, session_id, "
+                    "purchase_key, recurring, payment_status, event_id, completed_at, kept_at, adopted_at, "
+                    "subject_id) VALUES (:id, 'p', :mode, :con, :session, :purchase, :recurring, 'paid', "
+                    "'evt_1', 1, 1, :adopted_at, :subject_id)"
+                ),
+                {
+                    "id": name,
+                    "mode": mode,
+                    "con": f"con_{mode}",
+                    "session": f"cs_{name[-1]}",
+                    "purchase": purchase,
+                    "recurring": purchase.startswith("sub_"),
+                    "adopted_at": adopted_at,
+                    "subject_id": subject_id,
+                },
+            )
+    migrate.upgrade(empty_engine)
+    with Session(empty_engine) as db:
+        left = db.exec(select(UntrackedCheckout).order_by(UntrackedCheckout.id)).all()
+    assert [each.id for each in left] == ["unt_3", "unt_4", "unt_6", "unt_7"]
+    assert [each.subject_id for each in left] == ["s", None, None, None]
+    assert {(each.listed, each.sold_here, each.status, each.ended_at) for each in left} == {
+        (True, False, None, None)
+    }
