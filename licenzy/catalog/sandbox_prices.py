@@ -6,6 +6,7 @@ from datetime import datetime
 
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
+from licenzy.catalog.included import lines_of, price_step_problem
 from licenzy.catalog.models import Product
 from licenzy.catalog.new_prices import NewPrice, price_idempotency_key, price_text
 from licenzy.catalog.rules import ProductRefused
@@ -57,6 +58,9 @@ def create_sandbox_price(
     if product is not None and (
         problem := shape_problem(product.kind, recurring=new.interval is not None, metered=False)
     ):
+        raise ProductRefused({"interval": problem})
+    # Before it is created: a price that cannot be added would be left over in the sandbox.
+    if product is not None and (problem := price_step_problem(lines_of(product.included), new)):
         raise ProductRefused({"interval": problem})
     params = new.params(
         stripe_product_id=sold_at[0].stripe_product_id if sold_at else None,

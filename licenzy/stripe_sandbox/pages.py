@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 from flask import Response, g, render_template
@@ -18,13 +19,13 @@ _WHOLE_CURRENCIES = {
     "mga",
     "pyg",
     "rwf",
-    "ugx",
     "vnd",
     "vuv",
     "xaf",
     "xof",
     "xpf",
 }
+_THOUSANDTHS_CURRENCIES = {"bhd", "jod", "kwd", "omr", "tnd"}
 _SIGNS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "inr": "₹"}
 
 
@@ -62,7 +63,8 @@ def format_money(amount: int | None, currency: str) -> str:
     """An amount in the smallest unit, as people write it."""
     if amount is None:
         return "varies"
-    shown = f"{amount:,}" if currency in _WHOLE_CURRENCIES else f"{amount / 100:,.2f}"
+    places = 0 if currency in _WHOLE_CURRENCIES else 3 if currency in _THOUSANDTHS_CURRENCIES else 2
+    shown = f"{Decimal(amount).scaleb(-places):,.{places}f}"
     sign = _SIGNS.get(currency)
     return f"{sign}{shown}" if sign else f"{shown} {currency.upper()}"
 

@@ -85,8 +85,10 @@ def test_a_price_that_is_paid_once(pages: SidePages, database: Database, cast: C
     ("changes", "says"),
     [
         ({"name": ""}, "Enter a name"),
+        ({"name": " "}, "Enter a name"),
         ({"amount": "1,000"}, "Enter an amount such as 20 or 20.50"),
         ({"amount": "1.5", "currency": "JPY"}, "Enter an amount such as 20."),
+        ({"amount": "1.234", "currency": "KWD"}, "two decimals at most"),
         ({"amount": "1000000"}, "Enter a smaller amount"),
         ({"currency": "E1"}, "a code of three letters"),
         ({"interval": "decade"}, "Not a valid choice"),
@@ -120,6 +122,22 @@ def test_another_label_than_one_can_be_is_refused(pages: SidePages, database: Da
     assert refused.status_code == 422
     assert "lower-case letters" in refused.text
     assert len(sold_at(database, cast, "PRO")) == 1
+
+
+def test_a_price_that_does_not_fit_what_is_included_is_not_created(
+    pages: SidePages, database: Database, cast: Cast
+) -> None:
+    images = {"unit": "images", "units": "10", "every": "month"}
+    sell(pages, MONTHLY, {f"included-0-{name}": value for name, value in images.items()})
+    path = f"/products/{product(database, cast, 'PRO').id}"
+    weekly = {"amount": "5", "interval": "week", "price_label": "week"}
+    refused = pages.send(path, "/prices/new", weekly, htmx=True)
+    assert refused.status_code == 422
+    assert 'id="new_price_interval-error"' in refused.text
+    assert "includes images every month" in refused.text
+    with database.read() as db:
+        created = db.exec(select(AuditEntry).where(AuditEntry.action == "price.created")).all()
+    assert len(created) == 1
 
 
 def test_a_connection_to_stripe_itself_creates_none(pages: SidePages, database: Database) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wtforms import HiddenField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Length, ValidationError
+from wtforms.validators import DataRequired, InputRequired, Length, ValidationError
 
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.new_prices import AMOUNT_MAX, NewPrice
@@ -37,7 +37,7 @@ class NewPriceForm(PortalForm):
     name = StringField(
         "Name",
         id="new_price_name",
-        validators=[InputRequired("Enter a name."), Length(max=250)],
+        validators=[DataRequired("Enter a name."), Length(max=250)],
         description="What buyers see on the payment page, such as Pro.",
         render_kw={"autocomplete": "off", "maxlength": 250},
     )
@@ -80,6 +80,9 @@ class NewPriceForm(PortalForm):
             raise ValidationError(f"Enter an amount such as {example}.")
         if amount > AMOUNT_MAX:
             raise ValidationError("Enter a smaller amount.")
+        if decimals(self._currency) == 3 and amount % 10:
+            # Stripe counts in thousandths there, and takes whole hundredths only.
+            raise ValidationError("Enter an amount with two decimals at most, such as 20.50.")
 
     def validate_price_label(self, field: StringField) -> None:
         if problem := mapping_problems("new", self.label).get("price_label"):
