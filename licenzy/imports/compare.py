@@ -30,6 +30,7 @@ from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
 
 _AT_A_TIME = 200
+_READ_AT_A_TIME = 2000
 
 
 class Difference(NamedTuple):
@@ -70,9 +71,12 @@ def compare(
 def access_after(db: Session, scope: Scope, import_: Import, *, now: datetime) -> dict[str, set[str]]:
     """The products that each customer has access to once the import is written."""
     access: dict[str, set[str]] = {}
-    for present in _present(db, scope):
-        if standing(present, now).available:
-            access.setdefault(present.subject_ref, set()).add(present.product_code)
+    last = "~"  # Behind every id.
+    while present := _present(db, scope, before=last, limit=_READ_AT_A_TIME):
+        for each in present:
+            if standing(each, now).available:
+                access.setdefault(each.subject_ref, set()).add(each.product_code)
+        last = present[-1].id
     terms = _Terms(db, scope)
     batch: list[ImportRow] = []
     for row in queries.all_rows(db, scope, import_id=import_.id):
@@ -153,7 +157,8 @@ def _entitlement(projected: Projected) -> Entitlement:
 
 
 @read_rows
-def _present(scope: Scope) -> CoreSelect[Any]:
+def _present(scope: Scope, *, before: str, limit: int) -> CoreSelect[Any]:
+    """Entitlements of the side with whose they are, the newest first."""
     entitlements, subjects = table_of(Entitlement), table_of(Subject)
     same = (
         (subjects.c.project_id == entitlements.c.project_id)
@@ -163,6 +168,7 @@ def _present(scope: Scope) -> CoreSelect[Any]:
     return (
         core_select(
             subjects.c.subject_ref,
+            entitlements.c.id,
             *(
                 entitlements.c[name]
                 for name in (
@@ -185,7 +191,10 @@ def _present(scope: Scope) -> CoreSelect[Any]:
             entitlements.c.project_id == scope.project_id,
             entitlements.c.mode == scope.mode,
             entitlements.c.source.not_in(NO_ENTITLEMENT),
+            entitlements.c.id < before,
         )
+        .order_by(entitlements.c.id.desc())
+        .limit(limit)
     )
 
 
