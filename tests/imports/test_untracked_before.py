@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,6 +71,28 @@ def test_one_adopted_since_the_preview_stays_as_it_was_adopted(
     (after,) = listed(account, Shown.ADOPTED)
     assert after.model_dump() == before.model_dump()
     assert account.standings() == {"ben": ["PRO active"]}
+
+
+def test_an_import_a_person_and_a_walk_at_once(
+    account: Account, subscribed: str, clock: StandingClock
+) -> None:
+    only_walk(account.shop, clock)
+    import_id = account.read()
+
+    def adopt() -> bool:
+        try:
+            return bool(take(account.shop, clock, "ben"))
+        except InvalidRequest:
+            return False
+
+    with ThreadPoolExecutor(3) as pool:
+        adopted, walked = pool.submit(adopt), pool.submit(only_walk, account.shop, clock)
+        written = pool.submit(account.write, import_id)
+        walked.result()
+        assert written.result() == ({"here_already": 1} if adopted.result() else {"imported": 1})
+    owner = "ben" if adopted.result() else "anna"
+    assert account.standings()[owner] == ["PRO active"]
+    assert (len(listed(account)), len(listed(account, Shown.ADOPTED))) == (0, 1)
 
 
 def test_a_walk_that_read_it_before_keeps_none(

@@ -13,6 +13,7 @@ from sqlmodel import delete, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product, ProductPrice
+from licenzy.connections.credentials import key_label
 from licenzy.connections.models import Connection
 from licenzy.db.paging import PAGE_SIZE
 from licenzy.entitlements.actions import record_fact
@@ -227,6 +228,31 @@ def test_stripe_being_away_is_said(app: Flask, cast: Cast, shop: Shop, sell: Sel
     assert page.status_code == 200
     assert "Stripe" in page.text
     assert "/adoption" in page.text
+
+
+@pytest.mark.parametrize("why", ["key", "permission", "account"])
+def test_what_trying_again_does_not_change_says_what_does(
+    app: Flask, cast: Cast, shop: Shop, sell: Sell, why: str
+) -> None:
+    row = paid_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
+    pages = support_pages(app, cast, shop.runtime)
+    sent = {**pages.form(f"/untracked/{row.id}", "/adoption").fields, "subject_ref": "u", "note": "x"}
+    if why == "permission":
+        shop.inject_faults(forbid=50, match="GET /v1/checkout/*")
+    else:
+        with shop.runtime.database.write() as db:
+            connection, box = db.get_one(Connection, row.connection_id), shop.runtime.secret_box
+            rolled = box.encrypt("sk_test_rolled", bound_to=key_label(connection))
+            connection.key_sealed = rolled if why == "key" else None
+    said = {
+        "key": "Save the current one on the Stripe connection page",
+        "permission": "Add the permission to the key in Stripe",
+        "account": "Connect Stripe for this mode",
+    }[why]
+    adopted = pages.client.post(f"{pages.base}/untracked/{row.id}/adoption", data=sent)
+    for page in (pages.get(f"/untracked/{row.id}").text, adopted.text):
+        assert said in page
+        assert "Try again in a moment" not in page
 
 
 @pytest.mark.parametrize(

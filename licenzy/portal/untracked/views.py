@@ -14,7 +14,7 @@ from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import go, show
-from licenzy.portal.untracked.forms import TRY_LATER, AdoptForm
+from licenzy.portal.untracked.forms import AdoptForm, advice
 from licenzy.runtime import runtime
 from licenzy.stripe_events.adoption import Bought, adopt, proposed_subject, what_was_bought
 from licenzy.stripe_events.models import UntrackedCheckout
@@ -110,7 +110,7 @@ def _page(side: Side, kept: UntrackedCheckout, form: AdoptForm, *, status: int =
         bought=bought,
         problem=problem,
         proposal=proposal,
-        later=TRY_LATER,
+        advice=advice(problem) if problem is not None else None,
         # False for what the merchant has to fix first, and not for Stripe being away.
         adoptable=not isinstance(problem, InvalidRequest),
         subject=subject,
