@@ -16,6 +16,7 @@ from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
     from licenzy.imports.compare import Difference
+    from licenzy.imports.csv_files import CheckedCsv
     from licenzy.imports.models import Import
     from licenzy.imports.progress import Importer
     from licenzy.projects.scope import Scope
@@ -73,13 +74,13 @@ def import_(
     at Stripe. A stopped import goes on when the command is given again. Exits with status 1 when something is
     ambiguous, or --compare finds a difference.
     """
-    from licenzy.imports.csv_files import read_access, text_of
+    from licenzy.imports.csv_files import checked_csv, read_access, text_of
 
     runtime = wiring.migrated_runtime()
     scope = scope_of(chosen_project(runtime.database, project_id), mode)
     if not dry_run:
         _check_confirmed(runtime, scope, confirm)
-    map_csv = (Path(map_file).name, _content(map_file)) if map_file is not None else None
+    map_csv = checked_csv("map", Path(map_file).name, _content(map_file)) if map_file is not None else None
     listed = list(read_access(text_of(_content(compare_file)))) if compare_file is not None else None
     session = _Session(runtime, scope, quiet=as_json)
     session.begin(
@@ -135,7 +136,7 @@ class _Session:
     def begin(
         self,
         keys: tuple[str, ...],
-        map_csv: tuple[str, bytes] | None,
+        map_csv: CheckedCsv | None,
         *,
         restart: bool,
         with_ended: bool,
@@ -174,7 +175,7 @@ class _Session:
         db: Any,
         found: Import,
         keys: tuple[str, ...],
-        map_csv: tuple[str, bytes] | None,
+        map_csv: CheckedCsv | None,
         *,
         with_ended: bool,
         since: datetime | None,
@@ -189,8 +190,7 @@ class _Session:
         if found.step is ImportStep.RUN:
             return
         if map_csv is not None:
-            name, content = map_csv
-            actions.give_file(db, self._scope, import_id=found.id, kind="map", name=name, content=content)
+            actions.give_file(db, self._scope, import_id=found.id, file=map_csv)
         if keys:
             actions.name_keys(db, self._scope, import_id=found.id, metadata_keys=keys)
         actions.match_again(db, self._scope, import_id=found.id)

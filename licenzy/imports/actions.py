@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from licenzy.connections.queries import connection_of
 from licenzy.db.upsert import insert_or_change, insert_unless_there, table_of
 from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
 from licenzy.imports import queries
-from licenzy.imports.csv_files import read_access, read_map, text_of
+from licenzy.imports.csv_files import CheckedCsv
 from licenzy.imports.models import READING, Import, ImportFile, ImportOutcome, ImportRow, ImportStep
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
@@ -22,7 +22,6 @@ from licenzy.subjects.rules import ref_problem
 from licenzy.workspace.audit import Actor, record
 
 _ROWS = table_of(ImportRow)
-_READERS: dict[str, Callable[[str], Iterator[Any]]] = {"map": read_map, "compare": read_access}
 MOST_KEYS = 10
 NOT_TO_CHOOSE = frozenset({"own_checkout", "other_project", "items_unread"})
 """Why a purchase is unmatched, whoever a person may think of."""
@@ -38,12 +37,11 @@ def start_import(
     with_ended: bool = False,
     payments_since: datetime | None = None,
     announced: bool = False,
-    map_csv: tuple[str, bytes] | None = None,
+    map_csv: CheckedCsv | None = None,
 ) -> Import:
     """Begin to read the account of this side; the worker goes on with it.
 
-    `map_csv` is a file's name and content. Raises StripeNotConnected, and InvalidRequest for a wrong CSV or
-    key, and while another import is open.
+    Raises StripeNotConnected, and InvalidRequest for a wrong key, and while another import is open.
     """
     connection = connection_of(db, scope)
     if connection is None or connection.key_sealed is None:
@@ -71,7 +69,7 @@ def start_import(
     import_ = queries.locked_import(db, scope, import_id=import_id)
     assert import_ is not None
     if map_csv is not None:
-        _keep_file(db, scope, import_, "map", *map_csv)
+        keep_file(db, scope, import_id=import_id, file=map_csv)
     after = {"metadata_keys": import_.metadata_keys, "ended": with_ended, "map": bool(map_csv)}
     _audit(db, import_, "import.start", actor, now, after)
     return import_
@@ -87,13 +85,26 @@ def _checked_keys(keys: Sequence[str]) -> list[str]:
     return kept
 
 
-def give_file(db: Session, scope: Scope, *, import_id: str, kind: str, name: str, content: bytes) -> None:
-    """Keep a CSV for an import: `map`, by which it is matched anew, or `compare`. Raises InvalidRequest."""
+def give_file(db: Session, scope: Scope, *, import_id: str, file: CheckedCsv) -> None:
+    """Keep a CSV that says whose purchases are; they are matched anew. Raises InvalidRequest."""
     import_ = _open(db, scope, import_id)
     _refuse_while_writing(import_)
-    _keep_file(db, scope, import_, kind, name, content)
-    if kind == "map":
-        _match_anew(import_)
+    keep_file(db, scope, import_id=import_id, file=file)
+    _match_anew(import_)
+
+
+def keep_file(db: Session, scope: Scope, *, import_id: str, file: CheckedCsv) -> None:
+    """Keep a CSV beside an import, in the place of the last one of its kind."""
+    row = {
+        "project_id": scope.project_id,
+        "mode": scope.mode,
+        "import_id": import_id,
+        "kind": file.kind,
+        "name": file.name,
+        "content": file.text,
+        "version": 1,
+    }
+    insert_or_change(db, ImportFile, row, replaced=("name", "content"), added=("version",))
 
 
 def name_keys(db: Session, scope: Scope, *, import_id: str, metadata_keys: Sequence[str]) -> None:
@@ -254,22 +265,6 @@ def _in_preview(db: Session, scope: Scope, import_id: str) -> Import:
 def _refuse_while_writing(import_: Import) -> None:
     if import_.step is ImportStep.RUN:
         raise InvalidRequest("This import is being written.", hint="Wait until it is done, or stop it.")
-
-
-def _keep_file(db: Session, scope: Scope, import_: Import, kind: str, name: str, content: bytes) -> None:
-    text = text_of(content)
-    if not sum(1 for _ in _READERS[kind](text)):
-        raise InvalidRequest("The CSV has no line below its header.", hint="Nothing was changed.")
-    row = {
-        "project_id": scope.project_id,
-        "mode": scope.mode,
-        "import_id": import_.id,
-        "kind": kind,
-        "name": name[:200] or "file.csv",
-        "content": text,
-        "version": 1,
-    }
-    insert_or_change(db, ImportFile, row, replaced=("name", "content"), added=("version",))
 
 
 def _audit(

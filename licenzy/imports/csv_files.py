@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from licenzy.catalog.unit_names import UNITS_MAX, unit_problem
 from licenzy.errors import InvalidRequest
@@ -201,3 +202,26 @@ def _check_header(
     if missing or (one_of and not set(one_of) & set(header)):
         needed = f"{', '.join(required)}" + (f" and one of {', '.join(one_of)}" if one_of else "")
         raise InvalidRequest(f"The CSV’s first line must name the columns {needed}.", hint=_HINT)
+
+
+class CheckedCsv(NamedTuple):
+    """A CSV that was read to its end and has nothing wrong in it."""
+
+    kind: str
+    """`map`, which names the customers, or `compare`, the merchant's list of who has access."""
+    name: str
+    text: str
+
+
+def checked_csv(kind: str, name: str, content: bytes) -> CheckedCsv:
+    """A file as a person gave it. It takes seconds for a long one, so no transaction may be open.
+
+    Raises InvalidRequest.
+    """
+    text = text_of(content)
+    if not sum(1 for _ in _READERS[kind](text)):
+        raise InvalidRequest("The CSV has no line below its header.", hint="Nothing was changed.")
+    return CheckedCsv(kind, name[:200] or "file.csv", text)
+
+
+_READERS: dict[str, Callable[[str], Iterator[Any]]] = {"map": read_map, "compare": read_access}

@@ -14,12 +14,11 @@ from sqlmodel import Session, col, or_, select
 
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_rows
-from licenzy.db.upsert import insert_or_change, table_of
-from licenzy.errors import InvalidRequest
+from licenzy.db.upsert import table_of
 from licenzy.imports import queries
 from licenzy.imports.compare import Difference, compare
-from licenzy.imports.csv_files import as_csv, read_access, text_of
-from licenzy.imports.models import Import, ImportFile, ImportOutcome, ImportRow
+from licenzy.imports.csv_files import as_csv, read_access
+from licenzy.imports.models import Import, ImportOutcome, ImportRow
 from licenzy.imports.wording import MATCHED_BY, REASONS, RESULTS
 from licenzy.kit.clock import rfc3339
 from licenzy.projects.scope import Scope
@@ -152,28 +151,6 @@ def _of(scope: Scope, import_id: str) -> Sequence[Any]:
 
 
 # --- the merchant's own list ------------------------------------------------------------------------------
-
-
-def keep_list(db: Session, scope: Scope, *, import_id: str, name: str, content: bytes) -> int:
-    """Keep the merchant's list of who has access beside an import, over or not; how many lines it has.
-
-    Raises InvalidRequest.
-    """
-    text = text_of(content)
-    count = sum(1 for _ in read_access(text))
-    if not count:
-        raise InvalidRequest("The CSV has no line below its header.", hint="Nothing was changed.")
-    row = {
-        "project_id": scope.project_id,
-        "mode": scope.mode,
-        "import_id": import_id,
-        "kind": "compare",
-        "name": name,
-        "content": text,
-        "version": 1,
-    }
-    insert_or_change(db, ImportFile, row, replaced=("name", "content"), added=("version",))
-    return count
 
 
 def differences(db: Session, scope: Scope, import_: Import, *, now: datetime) -> Iterator[Difference]:

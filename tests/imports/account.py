@@ -15,6 +15,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.entitlements.decision import standing
 from licenzy.entitlements.models import NO_ENTITLEMENT, Entitlement
 from licenzy.imports import actions, queries
+from licenzy.imports.csv_files import checked_csv
 from licenzy.imports.models import UNDER_WAY, Import, ImportRow, ImportStep
 from licenzy.imports.progress import Importer, claim_import, go_on
 from licenzy.projects.scope import Scope
@@ -85,7 +86,7 @@ class Account:
                 actor=Actor(),
                 now=self.shop.runtime.clock(),
                 metadata_keys=keys,
-                map_csv=("map.csv", map_csv.encode()) if map_csv is not None else None,
+                map_csv=checked_csv("map", "map.csv", map_csv.encode()) if map_csv is not None else None,
                 **more,
             )
             import_id = started.id

@@ -18,6 +18,7 @@ from licenzy.connections.actions import save_stripe_key
 from licenzy.entitlements.models import Fact
 from licenzy.errors import InvalidRequest
 from licenzy.imports import actions, progress
+from licenzy.imports.csv_files import checked_csv
 from licenzy.imports.models import Import, ImportOutcome, ImportStep
 from licenzy.imports.progress import claim_import, go_on
 from licenzy.kit.ids import new_id
@@ -157,13 +158,13 @@ def test_stopped_while_it_writes(account: Account, sell: Sell) -> None:
 
 def test_a_file_that_comes_while_it_matches(account: Account, sell: Sell) -> None:
     keys = sold(account, sell)
-    import_id = started(account, map_csv=("a.csv", _csv(keys, "old")))
+    import_id = started(account, map_csv=checked_csv("map", "a.csv", _csv(keys, "old")))
     until(account, import_id, ImportStep.MATCH)
     goes_on(account, import_id)
     assert account.import_(import_id).seen == 2
     with account.shop.runtime.database.write() as db:
-        content = _csv(keys, "new")
-        actions.give_file(db, account.scope, import_id=import_id, kind="map", name="b.csv", content=content)
+        file = checked_csv("map", "b.csv", _csv(keys, "new"))
+        actions.give_file(db, account.scope, import_id=import_id, file=file)
     until(account, import_id, ImportStep.PREVIEW)
     assert {row.subject_ref for row in account.rows(import_id).values()} == {f"new{n}" for n in range(COUNT)}
 
@@ -189,13 +190,13 @@ def test_nothing_is_decided_while_it_writes(account: Account, sell: Sell) -> Non
     import_id = account.read()
     let_write(account, import_id)
     named: dict[str, Any] = {"import_id": import_id}
-    content = _csv(keys, "new")
+    file = checked_csv("map", "c.csv", _csv(keys, "new"))
     for act in (
         lambda db: actions.choose(db, account.scope, **named, key=keys[0], subject_ref="other"),
         lambda db: actions.leave_out(db, account.scope, **named, keys=keys),
         lambda db: actions.accept_proposals(db, account.scope, **named),
         lambda db: actions.match_again(db, account.scope, **named),
-        lambda db: actions.give_file(db, account.scope, **named, kind="map", name="", content=content),
+        lambda db: actions.give_file(db, account.scope, **named, file=file),
     ):
         with pytest.raises(InvalidRequest), account.shop.runtime.database.write() as db:
             act(db)

@@ -18,6 +18,7 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.entitlements.models import Entitlement
 from licenzy.imports.models import Import, ImportOutcome, ImportRow, ImportStep
 from licenzy.kit.ids import new_id
+from licenzy.portal.imports import views
 from licenzy.runtime import Runtime
 from licenzy.workspace.models import AuditEntry, Role
 from tests.checkout.conftest import Shop, sell, shop
@@ -349,6 +350,17 @@ def test_the_merchants_list_is_compared(admin: SidePages, shop: Shop, pro: str) 
     same = a_csv("subject_ref,product_code\nuser_0,PRO\nuser_1,PRO\n", "same.csv")
     assert sent_form(admin, page, "/access-list/uploads", file=same).status_code == 303
     assert "No difference" in admin.get(f"{page}/differences").text
+
+
+def test_a_long_preview_is_compared_by_the_command(
+    admin: SidePages, shop: Shop, pro: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribed(shop, pro, metadata={"user_id": "user_1"})
+    page = started(admin, shop.runtime, metadata_keys="user_id")
+    monkeypatch.setattr(views, "MOST_COMPARED", 0)
+    refused = sent_form(admin, page, "/access-list/uploads", file=a_csv("subject_ref\nuser_1\n"))
+    assert refused.status_code == 422
+    assert "licenzy import with --compare and --dry-run" in refused.text
 
 
 def test_stripe_that_refuses_is_said_with_when_it_is_tried_again(

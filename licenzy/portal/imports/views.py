@@ -10,7 +10,8 @@ from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
 from licenzy.errors import InvalidRequest, LicenzyError
-from licenzy.imports import actions, queries, reports
+from licenzy.imports import actions, queries
+from licenzy.imports.csv_files import checked_csv
 from licenzy.imports.models import UNDER_WAY, Import, ImportOutcome, ImportStep
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
@@ -20,6 +21,9 @@ from licenzy.portal.imports.forms import ImportForm, KeysForm, UploadForm, uploa
 from licenzy.portal.respond import go, own_path, show, wants_fragment
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
+
+MOST_COMPARED = 5000
+"""Purchases of a preview that a page compares: what each would give is computed for it, about 0.5 ms each."""
 
 ONE = "/imports/<id('imp'):import_id>"
 _MOST_CHOSEN = 100
@@ -50,6 +54,8 @@ def start_import(side: Side) -> ResponseReturnValue:
     form, parts = ImportForm(), runtime()
     if form.validate():
         with form.refusals():
+            file = uploaded("map_file")
+            map_csv = checked_csv("map", *file) if file is not None else None
             with parts.database.write() as db:
                 made = actions.start_import(
                     db,
@@ -60,7 +66,7 @@ def start_import(side: Side) -> ResponseReturnValue:
                     with_ended=form.with_ended.data,
                     payments_since=form.since,
                     announced=form.announced.data,
-                    map_csv=uploaded("map_file"),
+                    map_csv=map_csv,
                 )
             return to_import(made.id)
     return show("imports/start.html", status=422, **start_context(side, form))
@@ -97,11 +103,9 @@ def upload_map(side: Side, import_id: str) -> ResponseReturnValue:
     with form.refusals():
         if file is None:
             raise InvalidRequest("Choose a CSV file.", hint="")
-        name, content = file
+        checked = checked_csv("map", *file)
         runtime().database.retrying(
-            lambda db: actions.give_file(
-                db, side.scope, import_id=import_id, kind="map", name=name, content=content
-            )
+            lambda db: actions.give_file(db, side.scope, import_id=import_id, file=checked)
         )
         return to_import(import_id)
     return show("imports/page.html", status=422, **import_context(side, import_, map_form=form))
@@ -213,11 +217,16 @@ def upload_access_list(side: Side, import_id: str) -> ResponseReturnValue:
     with form.refusals():
         if import_.step is ImportStep.STOPPED:
             raise InvalidRequest("This import was stopped.", hint="Compare with another one.")
+        if import_.step is ImportStep.PREVIEW and import_.rows > MOST_COMPARED:
+            raise InvalidRequest(
+                f"{import_.rows:,} purchases are too many to compare on a page before they are imported.",
+                hint="Use licenzy import with --compare and --dry-run, or compare here after the import.",
+            )
         if file is None:
             raise InvalidRequest("Choose a CSV file.", hint="")
-        name, content = file
+        checked = checked_csv("compare", *file)
         runtime().database.retrying(
-            lambda db: reports.keep_list(db, side.scope, import_id=import_id, name=name, content=content)
+            lambda db: actions.keep_file(db, side.scope, import_id=import_id, file=checked)
         )
         return go(url_for("portal.project.import_differences", import_id=import_id))
     return show("imports/page.html", status=422, **import_context(side, import_, compare_form=form))
