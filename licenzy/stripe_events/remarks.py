@@ -1,4 +1,4 @@
-"""What an operator should know of an event although it was applied. Pure."""
+"""What an operator should know of an event although it was applied."""
 
 from __future__ import annotations
 

