@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app
-
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.clock import Clock
 from licenzy.kit.secret_box import SecretBox
@@ -27,4 +25,6 @@ class Runtime:
 
 def runtime() -> Runtime:
     """The runtime of the application that handles the current request or command."""
+    from flask import current_app  # The worker, which has no requests, does without Flask's 5 MB.
+
     return cast(Runtime, current_app.extensions["licenzy"])

@@ -30,8 +30,6 @@ from tests.support.ports import wait_until
 pytestmark = pytest.mark.slow
 
 MEMORY_MIB = 500
-PEAK_MIB = 560
-"""Peaks are added up by process, each with what all of them share."""
 
 
 @pytest.fixture
@@ -99,7 +97,6 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(
     again = json.loads(served.licenzy("demo", "--seed", "--json").stdout)
     assert again["api_key"] != seeded["api_key"]
     assert {**again, "api_key": ""} == {**seeded, "api_key": ""}
-    _has_existing_customers(served, seeded)
     assert httpx.get(link.group(0), timeout=10).status_code == 200, "seeding leaves the claim link valid"
 
     files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in instance.iterdir()}
@@ -113,8 +110,8 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(
     assert stat.S_IMODE(instance.stat().st_mode) == 0o700
 
     memory = memory_of(served.process.pid)
-    assert memory.pss < MEMORY_MIB, memory
-    assert memory.peak < PEAK_MIB, memory
+    assert memory.peak < MEMORY_MIB, memory
+    _has_existing_customers(served, seeded)
     too_much = httpx.get(f"{seeded['base_url']}/healthz", headers={"X-Much": "a" * 65_536}, timeout=10)
     assert too_much.status_code == 431
     for _check in range(20):
