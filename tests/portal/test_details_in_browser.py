@@ -153,7 +153,7 @@ def test_the_navigation_shows_that_there_is_more(
     sign_in(browser, address)
     nav = browser.get_by_role("navigation", name="Project")
     more = "nav => nav.scrollHeight > nav.clientHeight"
-    browser.set_viewport_size({"width": 1280, "height": 860})
+    browser.set_viewport_size({"width": 1280, "height": 800})
     browser.goto(f"{side_of(cast, address)}/customers")
     assert nav.get_by_role("link").count() == 15
     assert not nav.evaluate(more)
