@@ -20,11 +20,9 @@ from licenzy.kit.ids import has_shape
 from licenzy.usage import actions
 from licenzy.usage.actions import ReserveRequest
 from licenzy.usage.results import Committed, Refused, Released, Reserved
-from licenzy.usage.windows import WindowsDue, open_windows
+from licenzy.usage.window_opening import with_open_windows
 
 _CREATED = 201
-_TRIES = 5
-"""How often facts may change what is due while a call waits; each change takes one more try."""
 
 
 def reserve(request: ApiRequest) -> Reply:
@@ -32,44 +30,24 @@ def reserve(request: ApiRequest) -> Reply:
     caller = request.authenticate()
     sent = request.json(request.incoming.body)
     body = validated(ReserveBody, sent)
-    database, called_at = request.runtime.database, request.runtime.clock()
     work = partial(
         actions.reserve,
         key=request.idempotency("usage/reserve"),
         wish=ReserveRequest(**body.model_dump()),
         body_hash=body_hash(sent),
         render=partial(_reserved, request.request_id, body.unit, caller.mode),
-        called_at=called_at,
+        called_at=request.runtime.clock(),
         now=caller.now,
     )
-    for _ in range(_TRIES):
-        try:
-            done = database.retrying(work)
-        except WindowsDue as due:
-            _open_windows(request, caller, due, body.subject_ref)
-            continue
-        return request.answer_outcome(done.outcome, replayed=done.replayed)
-    raise errors.DatabaseUnavailable
-
-
-def _open_windows(request: ApiRequest, caller: Caller, due: WindowsDue, subject_ref: str) -> None:
-    """In transactions of their own: what they lock comes before what the call holds by now."""
-    database, scope, now = request.runtime.database, caller.scope, caller.now
-    if (subject_id := due.subject_id) is not None:
-        # What is set aside no longer is not taken from the windows that are opened.
-        database.retrying(
-            lambda db: actions.return_expired_reservations(db, scope, subject_id=subject_id, now=now)
-        )
-    database.retrying(
-        lambda db: open_windows(
-            db,
-            scope,
-            subject_id=due.subject_id,
-            subject_ref=subject_ref,
-            now=now,
-            called_at=request.runtime.clock(),
-        )
+    done = with_open_windows(
+        request.runtime.database,
+        caller.scope,
+        work,
+        subject_ref=body.subject_ref,
+        now=caller.now,
+        clock=request.runtime.clock,
     )
+    return request.answer_outcome(done.outcome, replayed=done.replayed)
 
 
 def commit(request: ApiRequest, *, reservation_id: str) -> Reply:

@@ -9,7 +9,6 @@ from sqlmodel import Session
 
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.queries import entitlements_and_overrides_of
-from licenzy.errors import DatabaseUnavailable
 from licenzy.idempotency.actions import CallKey
 from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.ids import new_id
@@ -19,10 +18,9 @@ from licenzy.usage.actions import ReserveRequest
 from licenzy.usage.default_units import grants_with_default
 from licenzy.usage.results import Committed, Refused, Reserved
 from licenzy.usage.rules import Balance, balances
-from licenzy.usage.windows import WindowsDue, open_windows
+from licenzy.usage.window_opening import with_open_windows
 
 _ENDPOINT = "lab/use"
-_TRIES = 5
 
 
 def balances_of(db: Session, scope: Scope, *, subject_id: str, now: datetime) -> dict[str, Balance]:
@@ -42,12 +40,9 @@ def use_units(
     """
     now, key = scope.at(called_at), CallKey(scope, _ENDPOINT, new_id("req"))
     work = partial(_use, key=key, wish=wish, called_at=called_at, now=now)
-    for _ in range(_TRIES):
-        try:
-            return database.retrying(work)
-        except WindowsDue as due:
-            _open_windows(database, scope, due, wish.subject_ref, called_at)
-    raise DatabaseUnavailable
+    return with_open_windows(
+        database, scope, work, subject_ref=wish.subject_ref, now=now, clock=lambda: called_at
+    )
 
 
 def _use(
@@ -83,19 +78,3 @@ def _use(
 def _kept(found: list[Reserved | Refused], answer: Reserved | Refused) -> Outcome:
     found.append(answer)
     return Outcome(200, "")
-
-
-def _open_windows(
-    database: Database, scope: Scope, due: WindowsDue, subject_ref: str, called_at: datetime
-) -> None:
-    """In transactions of their own: what they lock comes before what the call holds by now."""
-    now = scope.at(called_at)
-    if (subject_id := due.subject_id) is not None:
-        database.retrying(
-            lambda db: actions.return_expired_reservations(db, scope, subject_id=subject_id, now=now)
-        )
-    database.retrying(
-        lambda db: open_windows(
-            db, scope, subject_id=due.subject_id, subject_ref=subject_ref, now=now, called_at=called_at
-        )
-    )
