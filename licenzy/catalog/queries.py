@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select as CoreSelect
 from sqlalchemy import or_
@@ -11,7 +11,7 @@ from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.catalog.models import PriceBackfill, Product, ProductPrice, ProductTerms
+from licenzy.catalog.models import Kind, PriceBackfill, Product, ProductPrice, ProductTerms
 from licenzy.db.reads import read_all, read_first, read_rows
 from licenzy.db.upsert import table_of
 from licenzy.errors import NotFound, ProductNotFound
@@ -146,6 +146,37 @@ def product_by_price(scope: Scope, *, price_id: str) -> SelectOfScalar[Product]:
         )
         .order_by(col(Product.created_at), Product.id)
         .limit(1)
+    )
+
+
+class PriceMeaning(NamedTuple):
+    """The product that a price means."""
+
+    product_id: str
+    kind: Kind
+
+
+def mapped_prices(db: Session, scope: Scope, *, price_ids: Collection[str]) -> dict[str, PriceMeaning]:
+    """What these Stripe prices mean, as `product_by_price` says it of one; without those of no product."""
+    if not price_ids:
+        return {}
+    rows = _mapped_prices(db, scope, prices=sorted(price_ids))
+    return {row.stripe_price_id: PriceMeaning(row.id, row.kind) for row in reversed(rows)}
+
+
+@read_rows
+def _mapped_prices(scope: Scope, *, prices: Sequence[str]) -> CoreSelect[Any]:
+    mapped, products = table_of(ProductPrice).c, table_of(Product).c
+    return (
+        core_select(mapped.stripe_price_id, products.id, products.kind)
+        .where(
+            mapped.project_id == scope.project_id,
+            mapped.mode == scope.mode,
+            mapped.stripe_price_id.in_(prices),
+            products.project_id == mapped.project_id,
+            products.id == mapped.product_id,
+        )
+        .order_by(products.created_at, products.id)
     )
 
 

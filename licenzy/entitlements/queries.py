@@ -259,6 +259,22 @@ def _trialed(scope: Scope, *, subject_ids: Sequence[str]) -> CoreSelect[Any]:
     )
 
 
+def owned_purchases(db: Session, scope: Scope, *, keys: Sequence[str]) -> set[str]:
+    """Those of these purchases that are somebody's here."""
+    return {row.key for row in _owned_purchases(db, scope, keys=sorted(keys))}
+
+
+@read_rows
+def _owned_purchases(scope: Scope, *, keys: Sequence[str]) -> CoreSelect[Any]:
+    purchases = table_of(Purchase).c
+    return core_select(purchases.key).where(
+        purchases.project_id == scope.project_id,
+        purchases.mode == scope.mode,
+        purchases.key.in_(keys),
+        purchases.subject_id.is_not(None),
+    )
+
+
 @read_first
 def purchase_of(scope: Scope, *, key: str) -> SelectOfScalar[Purchase]:
     """The purchase with this key."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from licenzy.catalog.models import Kind
+from licenzy.entitlements import statuses
 from licenzy.entitlements.grace import unpaid_since
 from licenzy.entitlements.included import included_units
 from licenzy.entitlements.models import State
@@ -25,11 +26,6 @@ from licenzy.kit.clock import from_unix
 
 RENEWAL_SLACK = timedelta(hours=72)
 """How long access outlasts an unconfirmed period: Stripe retries webhooks for three days."""
-
-KNOWN_STATUSES = frozenset(
-    {"active", "trialing", "past_due", "unpaid", "paused", "incomplete", "incomplete_expired", "canceled"}
-)
-"""Stripe's own words; a state with another one changes nothing."""
 
 
 def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
@@ -64,7 +60,7 @@ def first_paid_at(facts: Sequence[FactLike]) -> datetime | None:
 
 
 def _known_states(facts: Sequence[FactLike]) -> list[FactLike]:
-    return [f for f in facts if f.kind == "subscription" and f.data["status"] in KNOWN_STATUSES]
+    return [f for f in facts if f.kind == "subscription" and f.data["status"] in statuses.KNOWN]
 
 
 def _of_item(history: SubscriptionHistory, item: Item) -> Projected | None:

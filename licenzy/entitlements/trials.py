@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from licenzy.entitlements import statuses
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.ordering import latest
 from licenzy.entitlements.projected import FactLike
 from licenzy.kit.clock import from_unix
-
-_NOT_BEGUN = frozenset({"incomplete", "incomplete_expired"})
-"""The statuses in which a subscription may have a trial that has not begun."""
-
 
 _WILL_END = "customer.subscription.trial_will_end"
 
@@ -38,7 +35,7 @@ def trial_in(facts: Sequence[FactLike]) -> PastTrial | None:
         later = [
             state
             for state in states
-            if state.data.get("trial_end") and state.data["status"] not in _NOT_BEGUN
+            if state.data.get("trial_end") and state.data["status"] not in statuses.NOT_BEGUN
         ]
         told = sorted(later, key=lambda state: (state.occurred_at, state.source_id))[:1]
     if not told:

@@ -10,15 +10,17 @@ from sqlalchemy import func
 from sqlalchemy import select as core_select
 from sqlmodel import Session
 
-from licenzy.catalog.models import Kind, Product, ProductPrice
+from licenzy.catalog.models import Kind
+from licenzy.catalog.queries import mapped_prices
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.db.reads import read_rows
 from licenzy.db.upsert import table_of
-from licenzy.entitlements.models import Purchase
+from licenzy.entitlements.queries import owned_purchases
 from licenzy.imports.matching import KnownPurchases
 from licenzy.imports.models import ImportRow
 from licenzy.projects.scope import Scope
-from licenzy.subjects.models import OtherCustomer, Subject
+from licenzy.subjects.models import Subject
+from licenzy.subjects.queries import customer_links
 
 
 def known_of(
@@ -27,20 +29,22 @@ def known_of(
     """What the database knows of some purchases of an import."""
     customers = {each.stripe_customer_id for each in rows if each.stripe_customer_id is not None}
     emails = {each.email.lower() for each in rows if each.email}
-    linked = [
-        *_linked(db, scope, customers=sorted(customers)),
-        *_linked_too(db, scope, customers=sorted(customers)),
-    ]
     sessions = [each.named.get("session") or each.key for each in rows]
     return KnownPurchases(
         opened_here={row[0] for row in _opened_here(db, scope, sessions=sessions)},
-        here={row.key for row in _here(db, scope, keys=[each.key for each in rows])},
+        here=owned_purchases(db, scope, keys=[each.key for each in rows]),
         kinds=kinds_of_prices(db, scope, prices={item["price"] for row in rows for item in row.items}),
-        linked=_grouped(linked),
+        linked=_grouped(_linked(db, scope, customers=sorted(customers))),
         by_email=_grouped(_with_email(db, scope, emails=sorted(emails))),
         shared_emails=shared_emails,
         project_id=scope.project_id,
     )
+
+
+def kinds_of_prices(db: Session, scope: Scope, *, prices: Iterable[str]) -> dict[str, Kind]:
+    """The kind of the product of each of these Stripe prices that is one's, retired ones included."""
+    mapped = mapped_prices(db, scope, price_ids=set(prices))
+    return {price_id: each.kind for price_id, each in mapped.items()}
 
 
 def _grouped(pairs: Iterable[Sequence[Any]]) -> dict[str, list[str]]:
@@ -50,41 +54,6 @@ def _grouped(pairs: Iterable[Sequence[Any]]) -> dict[str, list[str]]:
         if ref not in refs:
             refs.append(ref)
     return found
-
-
-def kinds_of_prices(db: Session, scope: Scope, *, prices: Iterable[str]) -> dict[str, Kind]:
-    """The kind of the product of each of these Stripe prices that is one's, retired ones included."""
-    return {row.stripe_price_id: row.kind for row in _kinds(db, scope, these=sorted(prices))}
-
-
-@read_rows
-def _kinds(scope: Scope, *, these: Sequence[str]) -> CoreSelect[Any]:
-    prices, products = table_of(ProductPrice).c, table_of(Product).c
-    return (
-        core_select(prices.stripe_price_id, products.kind)
-        .join_from(
-            table_of(ProductPrice),
-            table_of(Product),
-            (products.project_id == prices.project_id) & (products.id == prices.product_id),
-        )
-        .where(
-            prices.project_id == scope.project_id,
-            prices.mode == scope.mode,
-            prices.stripe_price_id.in_(these),
-        )
-        .order_by(products.created_at.desc())
-    )
-
-
-@read_rows
-def _here(scope: Scope, *, keys: Sequence[str]) -> CoreSelect[Any]:
-    purchases = table_of(Purchase).c
-    return core_select(purchases.key).where(
-        purchases.project_id == scope.project_id,
-        purchases.mode == scope.mode,
-        purchases.key.in_(keys),
-        purchases.subject_id.is_not(None),
-    )
 
 
 @read_rows
@@ -99,30 +68,13 @@ def _opened_here(scope: Scope, *, sessions: Sequence[str]) -> CoreSelect[Any]:
 
 @read_rows
 def _linked(scope: Scope, *, customers: Sequence[str]) -> CoreSelect[Any]:
-    subjects = table_of(Subject).c
-    return core_select(subjects.stripe_customer_id, subjects.subject_ref).where(
-        subjects.project_id == scope.project_id,
-        subjects.mode == scope.mode,
-        subjects.stripe_customer_id.in_(customers),
-    )
-
-
-@read_rows
-def _linked_too(scope: Scope, *, customers: Sequence[str]) -> CoreSelect[Any]:
-    others, subjects = table_of(OtherCustomer).c, table_of(Subject).c
-    same = (
-        (subjects.project_id == others.project_id)
-        & (subjects.mode == others.mode)
-        & (subjects.id == others.subject_id)
-    )
-    return (
-        core_select(others.stripe_customer_id, subjects.subject_ref)
-        .join_from(table_of(OtherCustomer), table_of(Subject), same)
-        .where(
-            others.project_id == scope.project_id,
-            others.mode == scope.mode,
-            others.stripe_customer_id.in_(customers),
-        )
+    links, subjects = customer_links(scope, customers=customers), table_of(Subject)
+    return core_select(links.c.customer, subjects.c.subject_ref).join_from(
+        links,
+        subjects,
+        (subjects.c.project_id == scope.project_id)
+        & (subjects.c.mode == scope.mode)
+        & (subjects.c.id == links.c.subject_id),
     )
 
 

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from licenzy.entitlements.subscriptions import KNOWN_STATUSES
+from licenzy.entitlements import statuses
 from licenzy.kit.clock import from_unix, to_micros
 from licenzy.stripe_events.read import Found, session_found, subscription_found
 from licenzy.stripe_gateway import invoices, values
 from licenzy.stripe_gateway.shapes import Reading
 
-ENDED = frozenset({"canceled", "incomplete_expired"})
-_BEGUN = KNOWN_STATUSES - {"incomplete", "incomplete_expired"}
+_BEGUN = statuses.KNOWN - statuses.NOT_BEGUN
 _MOST_METADATA = 50
 """Stripe's own limit."""
 
@@ -49,7 +48,7 @@ def read_subscription(obj: Mapping[str, Any], *, read_at: datetime) -> ReadPurch
     return ReadPurchase(
         key=obj["id"],
         status=data["status"],
-        is_over=data["status"] in ENDED,
+        is_over=data["status"] in statuses.ENDED,
         made_at=from_unix(started) if started else read_at,
         stripe_customer_id=data["customer"],
         email=values.address(customer.get("email")) or values.address(invoice.get("customer_email")),

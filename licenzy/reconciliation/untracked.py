@@ -15,7 +15,7 @@ from licenzy.db.reads import read_rows
 from licenzy.db.upsert import table_of
 from licenzy.entitlements.actions import lock_purchase
 from licenzy.entitlements.events import Change
-from licenzy.entitlements.models import Purchase
+from licenzy.entitlements.queries import owned_purchases
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.known_customers import (
     adopt_of_known_customer,
@@ -25,7 +25,7 @@ from licenzy.stripe_events.known_customers import (
 from licenzy.stripe_events.settling import request_read
 from licenzy.stripe_events.untracked import SubscriptionState, keep_subscriptions
 
-_PURCHASES, _ATTEMPTS = table_of(Purchase).c, table_of(CheckoutAttempt).c
+_ATTEMPTS = table_of(CheckoutAttempt).c
 
 
 def attempt_named(obj: Mapping[str, Any]) -> str | None:
@@ -40,7 +40,7 @@ def known_subscriptions(db: Session, connection: Connection, listed: Sequence[Ma
     Metadata that names the attempt of another subscription was copied by hand.
     """
     scope, ids = connection.scope, [str(each["id"]) for each in listed]
-    known = {row.key for row in _bought(db, scope, keys=ids)}
+    known = owned_purchases(db, scope, keys=ids)
     named = {attempt_named(each) for each in listed if str(each["id"]) not in known} - {None}
     if not named:
         return known
@@ -53,16 +53,6 @@ def known_subscriptions(db: Session, connection: Connection, listed: Sequence[Ma
         if attempt in attempts and attempts[attempt] in {None, each["id"]}:
             known.add(str(each["id"]))
     return known
-
-
-@read_rows
-def _bought(scope: Scope, *, keys: Sequence[str]) -> Select[Any]:
-    return select(_PURCHASES.key).where(
-        _PURCHASES.project_id == scope.project_id,
-        _PURCHASES.mode == scope.mode,
-        _PURCHASES.key.in_(keys),
-        _PURCHASES.subject_id.is_not(None),
-    )
 
 
 @read_rows
@@ -81,7 +71,7 @@ def keep_untracked(
     """Keep those that have a product's price; those that the project's setting may adopt."""
     scope = connection.scope
     # An import, say, may have brought some along since their page was read.
-    bought = {row.key for row in _bought(db, scope, keys=sorted(each.key for each in states))}
+    bought = owned_purchases(db, scope, keys=[each.key for each in states])
     states = [each for each in states if each.key not in bought]
     waiting = keep_subscriptions(db, scope, states, connection_id=connection.id, now=now)
     if not waiting or not adopts_by_itself(db, scope):

@@ -17,10 +17,10 @@ from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import wanted_events
 from licenzy.db.unit_of_work import Database
+from licenzy.entitlements import statuses
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import was_recorded
-from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.errors import LicenzyError
 from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
@@ -171,7 +171,7 @@ class Walk:
             except Unreadable as problem:
                 self.report.add_problem(str(obj["id"]), f"Unreadable: {problem}"[:300])
                 continue
-            if data["status"] in KNOWN_STATUSES:
+            if data["status"] in statuses.KNOWN:
                 email = invoice_email(obj.get("latest_invoice"))
                 states.append(SubscriptionState(str(obj["id"]), data, state_at, email))
         if not states:

@@ -39,6 +39,7 @@ from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.db.reads import read_all, read_one
 from licenzy.deliveries.queries import failing_endpoints
+from licenzy.entitlements import statuses
 from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.models import Noticed, StripeProbe
 from licenzy.observations.queries import SIGHTINGS_WINDOW, probe_of, resolved_findings, sightings
@@ -54,7 +55,7 @@ from licenzy.stripe_events.models import (
 )
 from licenzy.stripe_events.pipeline import ALSO_BOUGHT
 from licenzy.stripe_events.receive import OF_ACCOUNT, THIN
-from licenzy.stripe_events.untracked_queries import LIVE_STATUSES, are_waiting
+from licenzy.stripe_events.untracked_queries import are_waiting
 from licenzy.stripe_gateway.client import API_VERSION
 
 _MOST_EVENTS = 50
@@ -103,7 +104,7 @@ def _untracked(scope: Scope, *, since: datetime) -> Select[int, int, datetime | 
 def _outside(scope: Scope) -> Select[int, datetime | None]:
     row = UntrackedCheckout
     return select(func.count(), func.max(row.kept_at)).where(
-        *are_waiting(scope), col(row.sold_here), col(row.status).in_(LIVE_STATUSES)
+        *are_waiting(scope), col(row.sold_here), col(row.status).in_(sorted(statuses.LIVE))
     )
 
 

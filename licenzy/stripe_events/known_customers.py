@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select, union
+from sqlalchemy import Select, func, select
 from sqlmodel import Session
 
 from licenzy.catalog.queries import product_by_price
@@ -24,11 +24,11 @@ from licenzy.stripe_events.adoption_record import note_adoption, record_adoption
 from licenzy.stripe_events.models import UntrackedCheckout
 from licenzy.stripe_events.untracked_queries import untracked_of_event
 from licenzy.subjects.actions import lock_customer
-from licenzy.subjects.models import OtherCustomer, Subject
+from licenzy.subjects.queries import customer_links
 from licenzy.workspace.audit import Actor
 
 ADOPTED_BY_SETTING = "Adopted by the project's setting: one subject has its Stripe customer."
-_SUBJECTS, _OTHERS, _PROJECTS = table_of(Subject).c, table_of(OtherCustomer).c, table_of(Project).c
+_PROJECTS = table_of(Project).c
 
 
 def adopts_by_itself(db: Session, scope: Scope) -> bool:
@@ -43,10 +43,7 @@ def _setting(scope: Scope) -> Select[Any]:
 
 
 def subjects_of_customers(db: Session, scope: Scope, *, customers: Collection[str]) -> dict[str, str]:
-    """The ids of the subjects of these Stripe customers; without customers that several subjects have.
-
-    A subject has the customer that stands with it, and each other one that it bought as.
-    """
+    """The ids of the subjects of these Stripe customers; without customers that several subjects have."""
     if not customers:
         return {}
     return {row.customer: row.subject_id for row in _owners(db, scope, customers=sorted(customers))}
@@ -54,20 +51,10 @@ def subjects_of_customers(db: Session, scope: Scope, *, customers: Collection[st
 
 @read_rows
 def _owners(scope: Scope, *, customers: Collection[str]) -> Select[Any]:
-    first = select(_SUBJECTS.stripe_customer_id.label("customer"), _SUBJECTS.id.label("subject_id")).where(
-        _SUBJECTS.project_id == scope.project_id,
-        _SUBJECTS.mode == scope.mode,
-        _SUBJECTS.stripe_customer_id.in_(customers),
-    )
-    others = select(_OTHERS.stripe_customer_id, _OTHERS.subject_id).where(
-        _OTHERS.project_id == scope.project_id,
-        _OTHERS.mode == scope.mode,
-        _OTHERS.stripe_customer_id.in_(customers),
-    )
-    linked = union(first, others).subquery().c  # Each pair once.
+    links = customer_links(scope, customers=customers).c
     return (
-        select(linked.customer, func.min(linked.subject_id).label("subject_id"))
-        .group_by(linked.customer)
+        select(links.customer, func.min(links.subject_id).label("subject_id"))
+        .group_by(links.customer)
         .having(func.count() == 1)
     )
 

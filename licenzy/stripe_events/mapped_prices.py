@@ -18,11 +18,11 @@ from licenzy.catalog.rules import ProductRefused
 from licenzy.connections.queries import connection_of
 from licenzy.db.reads import read_all, read_one
 from licenzy.db.upsert import insert_new
+from licenzy.entitlements import statuses
 from licenzy.entitlements.models import Entitlement, Fact, Purchase, State
 from licenzy.entitlements.ordering import latest
 from licenzy.entitlements.projected import FactLike
 from licenzy.entitlements.purchases import LockedPurchase
-from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import UnmappedItem
 from licenzy.stripe_events.settling import request_reads
@@ -33,7 +33,7 @@ BATCH = 200
 
 _OF_SUBSCRIPTIONS = "sub_"
 """What the keys of subscriptions begin with."""
-_OVER = frozenset({"canceled", "incomplete", "incomplete_expired"})
+_OVER = statuses.NOT_BEGUN | statuses.ENDED
 
 
 def note_unmapped(db: Session, purchase: LockedPurchase, facts: Sequence[FactLike], *, now: datetime) -> None:
@@ -41,7 +41,7 @@ def note_unmapped(db: Session, purchase: LockedPurchase, facts: Sequence[FactLik
 
     A subscription that never held such a price costs nothing.
     """
-    states = [f for f in facts if f.kind == "subscription" and f.data["status"] in KNOWN_STATUSES]
+    states = [f for f in facts if f.kind == "subscription" and f.data["status"] in statuses.KNOWN]
     if not any(_unmapped(state) for state in states):
         return
     current = latest(states)

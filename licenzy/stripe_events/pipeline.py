@@ -17,6 +17,7 @@ from licenzy.catalog.queries import sold_product_id
 from licenzy.checkout.outcomes import release_subscription
 from licenzy.checkout.queries import sold_attempt
 from licenzy.deliveries.models import Source
+from licenzy.entitlements import statuses
 from licenzy.entitlements.actions import (
     disown_purchase,
     lock_purchase,
@@ -28,7 +29,6 @@ from licenzy.entitlements.links import is_known_here
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
-from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.observations.actions import probe_again
 from licenzy.stripe_events.known_customers import ADOPTED_BY_SETTING, adopt_of_known_customer
 from licenzy.stripe_events.mapped_prices import note_unmapped
@@ -342,7 +342,7 @@ def _keep_subscription(db: Session, placed: Placed, purchase: LockedPurchase, no
 def _state_in(placed: Placed) -> SubscriptionState | None:
     """The state that readings of a new purchase, which has no other facts, tell."""
     reading = next((each for each in placed.readings if each.kind == "subscription"), None)
-    if reading is None or reading.data["status"] not in KNOWN_STATUSES:
+    if reading is None or reading.data["status"] not in statuses.KNOWN:
         return None
     origin = placed.origin
     event_id = origin.source_id if origin.source is FactSource.EVENT else None

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from licenzy.entitlements import statuses
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.projected import payment_refs
-from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway import invoices, shapes
@@ -161,7 +161,7 @@ def payment_found(
 def unknown_word(found: Found | None) -> str | None:
     """What is to be said of a subscription whose status is none of Stripe's eight."""
     for reading in found.readings if found is not None else ():
-        if reading.kind == "subscription" and reading.data["status"] not in KNOWN_STATUSES:
+        if reading.kind == "subscription" and reading.data["status"] not in statuses.KNOWN:
             return (
                 f"Stripe reported the status {reading.data['status'][:40]}, which is unknown. "
                 "The last known state stays."

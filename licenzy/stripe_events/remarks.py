@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.entitlements.subscriptions import KNOWN_STATUSES
+from licenzy.entitlements import statuses
 from licenzy.stripe_events.place import Placed
 from licenzy.stripe_gateway.shapes import Reading
 
@@ -22,7 +22,7 @@ def remark_on(placed: Placed) -> str | None:
         return f"The dispute is closed: {status}. It takes no access away."
     if reading.kind != "subscription":
         return None
-    if reading.data["status"] not in KNOWN_STATUSES:
+    if reading.data["status"] not in statuses.KNOWN:
         return f"The status {reading.data['status'][:40]} is unknown. The last known state stays."
     unmapped = [item["price"] for item in reading.data["items"] if item["sold"] is None]
     if unmapped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,24 +11,21 @@ from sqlalchemy import Executable, Select, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
-from licenzy.catalog.models import Kind, Product, ProductPrice
+from licenzy.catalog.models import Kind
+from licenzy.catalog.queries import mapped_prices
 from licenzy.db.reads import read_rows
 from licenzy.db.upsert import insert_unless_there, table_of
+from licenzy.entitlements import statuses
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.ordering import latest
 from licenzy.entitlements.projected import FactLike
-from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.kit.clock import from_unix
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import UntrackedCheckout
 from licenzy.stripe_gateway.shapes import Reading
 
-NOT_BEGUN = frozenset({"incomplete", "incomplete_expired"})
-"""The statuses of a subscription whose first payment never came, or has not come yet."""
-_OVER = frozenset({"canceled", "incomplete_expired"})
 _ROWS = table_of(UntrackedCheckout)
-_PRICES, _PRODUCTS = table_of(ProductPrice).c, table_of(Product).c
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class SubscriptionState:
 
     @property
     def is_over(self) -> bool:
-        return self.data["status"] in _OVER
+        return self.data["status"] in statuses.ENDED
 
     @property
     def prices(self) -> set[str]:
@@ -54,7 +51,7 @@ class SubscriptionState:
 
 def latest_state(key: str, facts: Iterable[FactLike]) -> SubscriptionState | None:
     """The state of a subscription that holds by its facts; None where none tells one."""
-    states = [f for f in facts if f.kind == "subscription" and f.data["status"] in KNOWN_STATUSES]
+    states = [f for f in facts if f.kind == "subscription" and f.data["status"] in statuses.KNOWN]
     if not states:
         return None
     current = latest(states)
@@ -132,13 +129,17 @@ def keep_subscriptions(
     """
     known = {row.purchase_key: row for row in _known(db, scope, keys=sorted(s.key for s in states))}
     named = set[str]().union(*(state.prices for state in states))
-    mapped = products_of_prices(db, scope, price_ids=named)
+    mapped = {
+        price_id: each.product_id
+        for price_id, each in mapped_prices(db, scope, price_ids=named).items()
+        if each.kind is Kind.SUBSCRIPTION
+    }
     waiting, rows = list[SubscriptionState](), list[dict[str, Any]]()
     for state in sorted(states, key=lambda each: each.key):
         before = known.get(state.key)
         is_ours = state.data.get("project") in {None, scope.project_id}
         is_sold_here = is_ours and not mapped.keys().isdisjoint(state.prices)
-        if before is None and (not is_sold_here or state.is_over or state.data["status"] in NOT_BEGUN):
+        if before is None and not (is_sold_here and state.data["status"] in statuses.LIVE):
             continue
         is_listed = is_ours if before is not None and before.session_id is not None else is_sold_here
         columns = _of_state(state, mapped, sold_here=is_sold_here, listed=is_listed)
@@ -155,30 +156,6 @@ def keep_subscriptions(
 def is_kept(db: Session, scope: Scope, *, purchase_key: str) -> bool:
     """Whether a purchase is among those made past Licenzy."""
     return bool(_known(db, scope, keys=[purchase_key]))
-
-
-def products_of_prices(db: Session, scope: Scope, *, price_ids: Collection[str]) -> dict[str, str]:
-    """The ids of the products that are sold as subscriptions at these prices; of several the oldest."""
-    if not price_ids:
-        return {}
-    rows = _mapped(db, scope, prices=sorted(price_ids))
-    return {row.stripe_price_id: row.product_id for row in reversed(rows)}
-
-
-@read_rows
-def _mapped(scope: Scope, *, prices: Sequence[str]) -> Select[Any]:
-    return (
-        select(_PRICES.stripe_price_id, _PRICES.product_id)
-        .where(
-            _PRICES.project_id == scope.project_id,
-            _PRICES.mode == scope.mode,
-            _PRICES.stripe_price_id.in_(prices),
-            _PRODUCTS.project_id == _PRICES.project_id,
-            _PRODUCTS.id == _PRICES.product_id,
-            _PRODUCTS.kind == Kind.SUBSCRIPTION,
-        )
-        .order_by(_PRODUCTS.created_at, _PRODUCTS.id)
-    )
 
 
 @read_rows

@@ -13,9 +13,6 @@ from licenzy.db.reads import read_first
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import UntrackedCheckout
 
-LIVE_STATUSES = ("active", "trialing", "past_due", "unpaid", "paused")
-"""The statuses of a subscription that has begun and has not ended."""
-
 
 class Shown(StrEnum):
     """Which of them a list shows."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, union
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, Subquery, union
+from sqlalchemy import select as core_select
 from sqlmodel import Session, and_, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_all, read_first
+from licenzy.db.upsert import table_of
 from licenzy.projects.scope import Scope
 from licenzy.subjects.models import OtherCustomer, Subject
 from licenzy.subjects.rules import folded
@@ -46,27 +50,37 @@ def subjects_of_stripe_customer(
     scope: Scope, *, stripe_customer_id: str, limit: int
 ) -> SelectOfScalar[Subject]:
     """The subjects that are this customer at Stripe, newest first: mostly one."""
-    others = select(OtherCustomer.subject_id).where(
-        OtherCustomer.project_id == scope.project_id,
-        OtherCustomer.mode == scope.mode,
-        OtherCustomer.stripe_customer_id == stripe_customer_id,
-    )
-    # Two searches by their indexes: with `or`, SQLite reads all subjects of the side.
-    linked = select(Subject.id).where(
-        Subject.project_id == scope.project_id,
-        Subject.mode == scope.mode,
-        Subject.stripe_customer_id == stripe_customer_id,
-    )
+    links = customer_links(scope, customers=[stripe_customer_id])
     return (
         select(Subject)
         .where(
             Subject.project_id == scope.project_id,
             Subject.mode == scope.mode,
-            col(Subject.id).in_(union(linked, others)),
+            col(Subject.id).in_(core_select(links.c.subject_id)),
         )
         .order_by(col(Subject.id).desc())
         .limit(limit)
     )
+
+
+def customer_links(scope: Scope, *, customers: Collection[str]) -> Subquery:
+    """Each of these Stripe customers with the subjects that it is, each pair once: `customer`, `subject_id`.
+
+    A subject has the customer that stands with it, and each other one that it bought as.
+    """
+    subjects, others = table_of(Subject).c, table_of(OtherCustomer).c
+    first = core_select(subjects.stripe_customer_id.label("customer"), subjects.id.label("subject_id")).where(
+        subjects.project_id == scope.project_id,
+        subjects.mode == scope.mode,
+        subjects.stripe_customer_id.in_(customers),
+    )
+    further = core_select(others.stripe_customer_id, others.subject_id).where(
+        others.project_id == scope.project_id,
+        others.mode == scope.mode,
+        others.stripe_customer_id.in_(customers),
+    )
+    # Two searches by their indexes: with `or`, SQLite reads all subjects of the side.
+    return union(first, further).subquery("links")
 
 
 @read_all

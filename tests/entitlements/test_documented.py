@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 from licenzy.catalog.models import Kind
-from licenzy.entitlements import decision
-from licenzy.entitlements.subscriptions import KNOWN_STATUSES
+from licenzy.entitlements import decision, statuses
 from tests.entitlements import (
     test_overrides,
     test_triggers,
@@ -77,7 +76,7 @@ def test_every_case_of_these_modules_proves_something() -> None:
 
 def test_every_word_of_the_code_is_explained() -> None:
     assert set(cells("Kinds", 0)) == set(Kind)
-    assert set(cells("Stripe's statuses", 0)) == {*KNOWN_STATUSES, "pause_collection", "unknown"}
+    assert set(cells("Stripe's statuses", 0)) == {*statuses.KNOWN, "pause_collection", "unknown"}
     told = section("Statuses and reasons")
     words = {*decision._BEST_FIRST, *decision._NEAREST_FIRST}
     assert {word for word in words if f"`{word}`" not in told} == set()
