@@ -40,8 +40,9 @@ from licenzy.imports.read_objects import found_in
 from licenzy.kit.clock import Clock, from_micros
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.adoption_record import note_owner
+from licenzy.stripe_events.paid_periods import made_at
 from licenzy.stripe_events.pipeline import apply_reading
-from licenzy.stripe_events.read import Origin
+from licenzy.stripe_events.read import listed_origin
 from licenzy.stripe_events.settling import claim_now, has_event_since, read_done, request_read
 from licenzy.stripe_events.snapshots import record_snapshot
 from licenzy.stripe_gateway.shapes import Reading
@@ -189,12 +190,9 @@ def _reverse(
     db: Session, scope: Scope, import_: Import, reading: Reading, as_of: datetime, now: datetime
 ) -> None:
     """What a refund or dispute takes back, as a walk records it."""
-    origin = Origin(
-        scope,
-        connection_id=import_.connection_id,
-        source=FactSource.SNAPSHOT,
-        source_id=f"listed:{reading.object_id}:{reading.data['status']}",
-        occurred_at=as_of,
+    occurred_at = made_at(reading) or as_of
+    origin = listed_origin(
+        scope, connection_id=import_.connection_id, reading=reading, occurred_at=occurred_at
     )
     apply_reading(db, origin, reading, now=now)
 

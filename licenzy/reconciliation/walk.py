@@ -19,7 +19,6 @@ from licenzy.connections.rules import wanted_events
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements import statuses
 from licenzy.entitlements.events import Change
-from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import was_recorded
 from licenzy.errors import LicenzyError
 from licenzy.kit.backoff import Random
@@ -35,7 +34,14 @@ from licenzy.reconciliation.untracked import (
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.paid_periods import made_at
 from licenzy.stripe_events.pipeline import apply_reading
-from licenzy.stripe_events.read import Found, Origin, session_found, subscription_found, unknown_word
+from licenzy.stripe_events.read import (
+    Found,
+    Origin,
+    listed_origin,
+    session_found,
+    subscription_found,
+    unknown_word,
+)
 from licenzy.stripe_events.receive import ReceivedEvent, keep_invalid, receive
 from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_events.snapshots import record_snapshot, settle_one
@@ -336,11 +342,10 @@ class Walk:
     ) -> None:
         def repair() -> list[Change]:
             reading = Reading(kind, str(obj["id"]), {**read(obj), "event": "snapshot"})
-            origin = Origin(
+            origin = listed_origin(
                 self._scope,
                 connection_id=self.connection.id,
-                source=FactSource.SNAPSHOT,
-                source_id=f"listed:{obj['id']}:{reading.data['status']}",
+                reading=reading,
                 occurred_at=made_at(reading) or read_at or self.now_at_stripe,
             )
             on_progress = partial(_announce_once, origin=origin, reading=reading, now=self.clock())

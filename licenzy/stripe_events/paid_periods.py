@@ -13,11 +13,10 @@ from typing import Any
 from sqlmodel import Session
 
 from licenzy.entitlements.events import Change
-from licenzy.entitlements.models import FactSource
 from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.pipeline import apply_reading
-from licenzy.stripe_events.read import Origin
+from licenzy.stripe_events.read import listed_origin
 from licenzy.stripe_gateway import invoices, shapes
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.shapes import Reading
@@ -88,12 +87,9 @@ def apply_paid_periods(
     ):
         for obj in listed:
             reading = Reading(kind, str(obj["id"]), {**read(obj), "event": "snapshot"})
-            origin = Origin(
-                scope,
-                connection_id=connection_id,
-                source=FactSource.SNAPSHOT,
-                source_id=f"listed:{reading.object_id}:{reading.data['status']}",
-                occurred_at=_happened_at(kind, obj, reading) or read_at,
+            happened_at = _happened_at(kind, obj, reading) or read_at
+            origin = listed_origin(
+                scope, connection_id=connection_id, reading=reading, occurred_at=happened_at
             )
             changes += apply_reading(db, origin, reading, now=now).changes
     return changes

@@ -27,6 +27,12 @@ class Origin:
     occurred_at: datetime
 
 
+def listed_origin(scope: Scope, *, connection_id: str, reading: Reading, occurred_at: datetime) -> Origin:
+    """That of an object as Stripe lists it: each status is told once, whoever reads it first."""
+    source_id = f"listed:{reading.object_id}:{reading.data['status']}"
+    return Origin(scope, connection_id, FactSource.SNAPSHOT, source_id, occurred_at)
+
+
 @dataclass(frozen=True, slots=True)
 class Nothing:
     """There is nothing to record, and why."""

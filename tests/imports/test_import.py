@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sqlmodel import select
+
 from licenzy.catalog.models import Kind, Product
+from licenzy.entitlements.models import Fact
 from licenzy.imports.models import ImportOutcome
+from licenzy.kit.clock import from_unix
 from tests.imports.account import Account
+from tests.imports.awkward import CASES, Awkward, products
+from tests.imports.meanwhile import LONG_AGO
+from tests.support.clock import StandingClock
 
 Sell = Callable[..., Product]
 
@@ -28,3 +35,12 @@ def test_subscribers_are_brought_along(account: Account, sell: Sell) -> None:
     assert account.standings() == {"anna": ["PRO active"], "ben": ["PRO trialing"]}
     assert account.calls()["writes"] == 0
     assert account.calls()["total"] == 2, "one page of subscriptions, and one of sessions"
+
+
+def test_a_refund_is_dated_as_stripe_dates_it(account: Account, sell: Sell, clock: StandingClock) -> None:
+    CASES["credits_given_back"](Awkward(account, products(sell, account)))
+    clock.advance(days=3)
+    account.write(account.read(payments_since=LONG_AGO))
+    with account.shop.runtime.database.read() as db:
+        refund = db.exec(select(Fact).where(Fact.kind == "refund")).one()
+    assert refund.occurred_at == from_unix(refund.data["created"])
