@@ -167,26 +167,19 @@ class _Session:
                 )
                 self._is_own = True
             else:
-                self._go_on(db, found, keys, map_csv, with_ended=with_ended, since=since)
+                asked = (with_ended, since, announced)
+                if asked != (found.with_ended, found.payments_since, found.announced):
+                    raise click.UsageError(
+                        "An import is open that was started with other options: --ended, --payments-since or "
+                        "--announce. Give the same ones to go on, or --restart to start over."
+                    )
+                self._go_on(db, found, keys, map_csv)
             self._id = found.id
 
-    def _go_on(
-        self,
-        db: Any,
-        found: Import,
-        keys: tuple[str, ...],
-        map_csv: CheckedCsv | None,
-        *,
-        with_ended: bool,
-        since: datetime | None,
-    ) -> None:
+    def _go_on(self, db: Any, found: Import, keys: tuple[str, ...], map_csv: CheckedCsv | None) -> None:
         from licenzy.imports import actions
         from licenzy.imports.models import ImportStep
 
-        if (found.with_ended, found.payments_since) != (with_ended, since):
-            raise click.UsageError(
-                "An import is open that reads other parts of the account. Give --restart to start over."
-            )
         if found.step is ImportStep.RUN:
             return
         if map_csv is not None:
@@ -235,7 +228,7 @@ class _Session:
 
     def decide(self, *, accept_email: bool, left_out: tuple[str, ...]) -> None:
         """Say of ambiguous purchases what the options say."""
-        from licenzy.imports import actions, queries
+        from licenzy.imports import actions, reports
         from licenzy.imports.models import ImportOutcome, ImportStep
 
         if self._import().step is not ImportStep.PREVIEW:
@@ -246,7 +239,7 @@ class _Session:
             if left_out:
                 actions.leave_out(db, self._scope, import_id=self._id, keys=set(left_out))
         with self._runtime.database.read() as db:
-            page = queries.rows_page(db, self._scope, import_id=self._id, outcome=ImportOutcome.AMBIGUOUS)
+            page = reports.shown_page(db, self._scope, import_id=self._id, shown=ImportOutcome.AMBIGUOUS)
         self._ambiguous = [
             {"key": row.key, "reason": row.reason, "candidates": row.candidates, "email": row.email}
             for row in page.rows[:_MOST_SHOWN]
@@ -303,7 +296,7 @@ class _Session:
         dry_run: bool,
     ) -> dict[str, Any]:
         """What `--json` prints."""
-        from licenzy.imports.queries import unmapped_prices
+        from licenzy.imports.reports import unmapped_prices
 
         with self._runtime.database.read() as db:
             unmapped = unmapped_prices(db, self._scope, import_id=self._id)
@@ -313,7 +306,9 @@ class _Session:
             "mode": self._scope.mode.value,
             "dry_run": dry_run,
             "preview": preview,
-            "unmapped_prices": [{"stripe_price_id": price, "purchases": n} for price, n in unmapped],
+            "unmapped_prices": [
+                {"stripe_price_id": each.stripe_price_id, "purchases": each.purchases} for each in unmapped
+            ],
             "ambiguous": self._ambiguous,
             "results": results,
             "differences": None if differences is None else [each._asdict() for each in differences],

@@ -23,7 +23,7 @@ from licenzy.workspace.audit import Actor, record
 
 _ROWS = table_of(ImportRow)
 MOST_KEYS = 10
-NOT_TO_CHOOSE = frozenset({"own_checkout", "other_project", "items_unread"})
+NOT_TO_CHOOSE = frozenset({"own_checkout", "other_project", "unread"})
 """Why a purchase is unmatched, whoever a person may think of."""
 
 
@@ -182,14 +182,22 @@ def leave_out(db: Session, scope: Scope, *, import_id: str, keys: Collection[str
     return changed
 
 
-def run_import(db: Session, scope: Scope, *, import_id: str, actor: Actor, now: datetime) -> None:
+def run_import(
+    db: Session, scope: Scope, *, import_id: str, actor: Actor, now: datetime, matched: int | None = None
+) -> None:
     """Let an import write what was matched; the worker does it.
 
-    Raises InvalidRequest while something is ambiguous that nobody has left out, or nothing is matched.
+    `matched` is the number of purchases that a person was shown. Raises InvalidRequest where it is another by
+    now, while something is ambiguous that nobody has left out, and where nothing is matched.
     """
     import_ = _in_preview(db, scope, import_id)
     require_same_account(import_, connection_of(db, scope))
     counts = queries.counts_of(db, scope, import_id=import_id)
+    if matched is not None and matched != counts[ImportOutcome.MATCHED]:
+        raise InvalidRequest(
+            "The number of matched purchases has changed since this page was opened.",
+            hint="Nothing was written. Check the numbers and run the import again.",
+        )
     if counts[ImportOutcome.AMBIGUOUS]:
         raise InvalidRequest(
             f"{counts[ImportOutcome.AMBIGUOUS]:,} purchases are ambiguous.",

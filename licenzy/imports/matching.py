@@ -93,7 +93,7 @@ def match(
     if row.is_over and not with_ended:
         return Match(ImportOutcome.ENDED)
     if not row.items:
-        return Match(ImportOutcome.UNMATCHED, "items_unread")
+        return Match(ImportOutcome.UNMATCHED, "unread")
     if not any(is_sold(item["price"], row.key, known.kinds) for item in row.items):
         return Match(ImportOutcome.PRICE_NOT_MAPPED)
     if _project_named(row) not in {None, known.project_id}:

@@ -6,7 +6,6 @@ whoever takes the lease next goes on from there.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,12 @@ from typing import Any
 
 from sqlalchemy import bindparam, update
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.connections.queries import connection_by_id
 from licenzy.connections.rate_limit import paced_access
 from licenzy.db.leases import is_free, take_lease
+from licenzy.db.reads import read_first
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_new, table_of
 from licenzy.errors import LicenzyError
@@ -35,10 +36,9 @@ from licenzy.kit.clock import Clock
 from licenzy.kit.lease import Lease
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
-from licenzy.stripe_gateway import shapes, values
+from licenzy.stripe_gateway import values
 from licenzy.stripe_gateway.client import ListPage, StripeAccess, StripeGateway
-from licenzy.stripe_gateway.shapes import Reading
-from licenzy.stripe_gateway.values import Unreadable, id_of, mapping
+from licenzy.stripe_gateway.values import id_of, mapping
 
 LEASE = Lease(timedelta(seconds=120))
 MATCHED_AT_A_TIME = 500
@@ -47,7 +47,6 @@ _MATCHING_SECONDS = 30.0
 """How long one process matches before it takes the lease anew: much shorter than that lasts."""
 _BACKOFF = Backoff(first=5.0, longest=300.0, jitter=(1.0, 1.2))
 _ROWS = table_of(ImportRow)
-_log = logging.getLogger("licenzy.imports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +60,22 @@ class Importer:
     random: Random
 
 
-def claim_due_import(db: Session, *, now: datetime) -> Import | None:
-    """The import of any project that can go on, under a lease; for the worker."""
-    found = db.exec(
+def claim_due_import(parts: Importer) -> Import | None:
+    """The import of any project that can go on, under a lease; for the worker.
+
+    While there is none, nobody waits for the lock of writers on its account.
+    """
+    with parts.database.read() as db:
+        due = _due_import(db, now=parts.clock())
+    if due is None:
+        return None
+    claim = partial(claim_import, scope=Scope.of(due), import_id=due.id, now=parts.clock())
+    return parts.database.retrying(claim)
+
+
+@read_first
+def _due_import(*, now: datetime) -> SelectOfScalar[Import]:
+    return (
         select(Import)
         .where(
             col(Import.step).in_(UNDER_WAY),
@@ -73,8 +85,7 @@ def claim_due_import(db: Session, *, now: datetime) -> Import | None:
         )
         .order_by(col(Import.started_at), col(Import.id))
         .limit(1)
-    ).first()
-    return found if found is not None and _take(db, found, now) else None
+    )
 
 
 def claim_import(db: Session, scope: Scope, *, import_id: str, now: datetime) -> Import | None:
@@ -82,15 +93,11 @@ def claim_import(db: Session, scope: Scope, *, import_id: str, now: datetime) ->
     found = queries.import_by_id(db, scope, import_id=import_id)
     if found is None or found.step not in UNDER_WAY or found.ended_at is not None:
         return None
-    return found if _take(db, found, now) else None
-
-
-def _take(db: Session, found: Import, now: datetime) -> bool:
     key = {"project_id": found.project_id, "mode": found.mode, "id": found.id}
     if not take_lease(db, Import, key, LEASE, now=now):
-        return False
+        return None
     found.leased_until = LEASE.until(now)
-    return True
+    return found
 
 
 def go_on(parts: Importer, claimed: Import) -> None:
@@ -145,7 +152,7 @@ def _read_page(parts: Importer, claimed: Import) -> None:
     if claimed.step is ImportStep.SUBSCRIPTIONS:
         page = parts.gateway.subscriptions_page(at, with_ended=claimed.with_ended, after=claimed.after)
         read_at = page.at or began + timedelta(seconds=connection.clock_offset_seconds)
-        found = [_subscription(parts, at, obj, read_at) for obj in page.entries]
+        found: list[ReadPurchase | None] = [_subscription(parts, at, obj, read_at) for obj in page.entries]
         references: dict[str, dict[str, str]] = {}
     else:
         page, found, references = _sessions(parts, at, claimed)
@@ -156,15 +163,11 @@ def _read_page(parts: Importer, claimed: Import) -> None:
 
 def _subscription(
     parts: Importer, at: StripeAccess, obj: Mapping[str, Any], read_at: datetime
-) -> ReadPurchase | None:
+) -> ReadPurchase:
     if mapping(obj.get("items")).get("has_more"):
         items = parts.gateway.subscription_items(at, str(obj["id"]))
         obj = {**obj, "items": {**obj["items"], "data": items, "has_more": False}}
-    try:
-        return read_subscription(obj, read_at=read_at)
-    except Unreadable as problem:
-        _log.warning("the subscription %s cannot be read for the import: %s", obj["id"], problem)
-        return None
+    return read_subscription(obj, read_at=read_at)
 
 
 def _sessions(
@@ -205,17 +208,11 @@ def _payment(parts: Importer, at: StripeAccess, obj: Mapping[str, Any]) -> ReadP
         lines = parts.gateway.session_lines(at, str(obj["id"]))
     intent = mapping(obj.get("payment_intent"))
     charge = mapping(intent.get("latest_charge"))
-    reversing: list[Reading] = []
+    refunds, disputes = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
     if charge.get("amount_refunded") or charge.get("disputed"):
-        refunds = parts.gateway.refunds_of(at, str(intent["id"]))
-        disputes = parts.gateway.disputes_of(at, str(intent["id"]))
-        reversing += [Reading("refund", each["id"], shapes.refund(each)) for each in refunds]
-        reversing += [Reading("dispute", each["id"], shapes.dispute(each)) for each in disputes]
-    try:
-        return read_payment(obj, lines=lines, reversing=reversing)
-    except Unreadable as problem:
-        _log.warning("the session %s cannot be read for the import: %s", obj["id"], problem)
-        return None
+        refunds += parts.gateway.refunds_of(at, str(intent["id"]))
+        disputes += parts.gateway.disputes_of(at, str(intent["id"]))
+    return read_payment(obj, lines=lines, refunds=refunds, disputes=disputes)
 
 
 def _keep_page(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select as CoreSelect
 from sqlalchemy import func
 from sqlalchemy import select as core_select
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.paging import NEWEST, Page, Place, read_page
@@ -73,7 +73,7 @@ def counts_of(db: Session, scope: Scope, *, import_id: str) -> dict[str, int]:
 def _counts(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
     return (
         core_select(_ROWS.c.outcome, _ROWS.c.left_out, func.count().label("purchases"))
-        .where(*_of_import(scope, import_id))
+        .where(*of_import(scope, import_id))
         .group_by(_ROWS.c.outcome, _ROWS.c.left_out)
     )
 
@@ -87,7 +87,7 @@ def results_of(db: Session, scope: Scope, *, import_id: str) -> dict[str, int]:
 def _results(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
     return (
         core_select(_ROWS.c.result, func.count().label("purchases"))
-        .where(*_of_import(scope, import_id), _ROWS.c.result.is_not(None))
+        .where(*of_import(scope, import_id), _ROWS.c.result.is_not(None))
         .group_by(_ROWS.c.result)
     )
 
@@ -104,7 +104,7 @@ def _still_to_write(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
 
 def _to_write(scope: Scope, import_id: str) -> Sequence[Any]:
     return (
-        *_of_import(scope, import_id),
+        *of_import(scope, import_id),
         _ROWS.c.outcome == ImportOutcome.MATCHED,
         _ROWS.c.left_out.is_(False),
         _ROWS.c.applied_at.is_(None),
@@ -123,7 +123,7 @@ def matched_newest_first(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
     return (
         core_select(_ROWS.c.key, _ROWS.c.subject_ref)
         .where(
-            *_of_import(scope, import_id),
+            *of_import(scope, import_id),
             _ROWS.c.outcome == ImportOutcome.MATCHED,
             _ROWS.c.left_out.is_(False),
         )
@@ -221,31 +221,6 @@ def all_rows(db: Session, scope: Scope, *, import_id: str, at_a_time: int = 500)
         db.expunge_all()
 
 
-def rows_page(
-    db: Session,
-    scope: Scope,
-    *,
-    import_id: str,
-    outcome: str | None = None,
-    search: str = "",
-    place: Place = NEWEST,
-) -> Page[ImportRow]:
-    """Purchases of an import with one outcome, `left_out` ones apart, whose names contain `search`."""
-    statement = select(ImportRow).where(
-        ImportRow.project_id == scope.project_id,
-        ImportRow.mode == scope.mode,
-        ImportRow.import_id == import_id,
-    )
-    if outcome == "left_out":
-        statement = statement.where(col(ImportRow.left_out).is_(True))
-    elif outcome is not None:
-        statement = statement.where(ImportRow.outcome == outcome, col(ImportRow.left_out).is_(False))
-    if search:
-        named = (ImportRow.key, ImportRow.stripe_customer_id, ImportRow.email, ImportRow.subject_ref)
-        statement = statement.where(or_(*(col(each).icontains(search, autoescape=True) for each in named)))
-    return read_page(db, statement, col(ImportRow.key), place)
-
-
 def map_file(db: Session, scope: Scope, *, import_id: str) -> MapFile:
     """The CSV that names the customers, with those of its lines that name a purchase of the import."""
     file = file_of(db, scope, import_id=import_id, kind="map")
@@ -268,7 +243,7 @@ class MapFile(NamedTuple):
 @read_rows
 def _names(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
     return core_select(_ROWS.c.key, _ROWS.c.stripe_customer_id, _ROWS.c.email).where(
-        *_of_import(scope, import_id)
+        *of_import(scope, import_id)
     )
 
 
@@ -310,29 +285,14 @@ def _shared_emails(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
     email = func.lower(_ROWS.c.email)
     return (
         core_select(email)
-        .where(*_of_import(scope, import_id), _ROWS.c.email.is_not(None))
+        .where(*of_import(scope, import_id), _ROWS.c.email.is_not(None))
         .group_by(email)
         .having(func.count(func.distinct(_ROWS.c.stripe_customer_id)) > 1)
     )
 
 
-def unmapped_prices(db: Session, scope: Scope, *, import_id: str, most: int = 50) -> list[tuple[str, int]]:
-    """The prices that keep purchases from being imported, each with the number of them, the most first."""
-    counts: dict[str, int] = {}
-    for row in _unmapped(db, scope, import_id=import_id):
-        for price in {item["price"] for item in row[0]}:
-            counts[price] = counts.get(price, 0) + 1
-    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:most]
-
-
-@read_rows
-def _unmapped(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
-    return core_select(_ROWS.c["items"]).where(
-        *_of_import(scope, import_id), _ROWS.c.outcome == ImportOutcome.PRICE_NOT_MAPPED
-    )
-
-
-def _of_import(scope: Scope, import_id: str) -> Sequence[Any]:
+def of_import(scope: Scope, import_id: str) -> Sequence[Any]:
+    """What tells the rows of an import."""
     return (
         _ROWS.c.project_id == scope.project_id,
         _ROWS.c.mode == scope.mode,

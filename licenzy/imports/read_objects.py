@@ -1,7 +1,8 @@
-"""From what Stripe lists to the rows of an import: what is said of a purchase, and who may be named. Pure."""
+"""From what Stripe lists to the rows of an import: what is said of a purchase, and who may be named."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -9,12 +10,14 @@ from typing import Any, NamedTuple
 from licenzy.entitlements import statuses
 from licenzy.kit.clock import from_unix, to_micros
 from licenzy.stripe_events.read import Found, session_found, subscription_found
-from licenzy.stripe_gateway import invoices, values
+from licenzy.stripe_gateway import invoices, shapes, values
 from licenzy.stripe_gateway.shapes import Reading
+from licenzy.stripe_gateway.values import Unreadable
 
 _BEGUN = statuses.KNOWN - statuses.NOT_BEGUN
 _MOST_METADATA = 50
 """Stripe's own limit."""
+_log = logging.getLogger("licenzy.imports")
 
 
 class ReadPurchase(NamedTuple):
@@ -32,7 +35,14 @@ class ReadPurchase(NamedTuple):
 
 
 def read_subscription(obj: Mapping[str, Any], *, read_at: datetime) -> ReadPurchase:
-    """A listed subscription with its customer and latest invoice. Raises Unreadable."""
+    """A listed subscription with its customer and latest invoice; without items where it cannot be read."""
+    try:
+        return _subscription(obj, read_at)
+    except Unreadable as problem:
+        return _unread(obj, problem)
+
+
+def _subscription(obj: Mapping[str, Any], read_at: datetime) -> ReadPurchase:
     found = subscription_found(obj)
     data = found.readings[0].data
     customer = values.mapping(obj.get("customer"))
@@ -105,12 +115,28 @@ def _bills(invoice: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
 
 
 def read_payment(
-    obj: Mapping[str, Any], *, lines: Sequence[Mapping[str, Any]], reversing: Sequence[Reading]
+    obj: Mapping[str, Any],
+    *,
+    lines: Sequence[Mapping[str, Any]],
+    refunds: Sequence[Mapping[str, Any]] = (),
+    disputes: Sequence[Mapping[str, Any]] = (),
 ) -> ReadPurchase | None:
-    """A completed session that sold something once; None where nothing was paid. Raises Unreadable.
+    """A completed session that sold something once; None where nothing was paid.
 
-    `lines` are all of its line items, and `reversing` the refunds and disputes of its payment.
+    `lines` are all of its line items, `refunds` and `disputes` those of its payment. Without items where any
+    of it cannot be read.
     """
+    try:
+        reversing = [Reading("refund", each["id"], shapes.refund(each)) for each in refunds]
+        reversing += [Reading("dispute", each["id"], shapes.dispute(each)) for each in disputes]
+        return _payment(obj, lines, reversing)
+    except Unreadable as problem:
+        return _unread(obj, problem)
+
+
+def _payment(
+    obj: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], reversing: Sequence[Reading]
+) -> ReadPurchase | None:
     found = session_found(obj, lines=lines)
     if found is None or found.purchase_key != obj["id"]:
         return None
@@ -136,6 +162,23 @@ def read_payment(
             "occurred_at": to_micros(found.occurred_at) if found.occurred_at else None,
             "reversing": [[each.kind, each.object_id, each.data] for each in reversing],
         },
+    )
+
+
+def _unread(obj: Mapping[str, Any], problem: Unreadable) -> ReadPurchase:
+    """A purchase of which nothing is known but that it is there: a person is to see it, not only the log."""
+    _log.warning("%s cannot be read for the import: %s", obj["id"], problem)
+    status, created = obj.get("status"), values.instant_or_none(obj.get("created"))
+    return ReadPurchase(
+        key=obj["id"],
+        status=status if status in statuses.KNOWN else "unknown",
+        is_over=False,
+        made_at=from_unix(created or 0),
+        stripe_customer_id=values.id_of(obj.get("customer")),
+        email=None,
+        items=[],
+        named={},
+        found=None,
     )
 
 

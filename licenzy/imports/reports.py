@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select as CoreSelect
 from sqlalchemy import func
@@ -103,23 +103,35 @@ def proposals_of(db: Session, scope: Scope, *, import_id: str) -> int:
 @read_rows
 def _email_only(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
     return core_select(_ROWS.c.candidates).where(
-        *_of(scope, import_id),
+        *queries.of_import(scope, import_id),
         _ROWS.c.outcome == ImportOutcome.AMBIGUOUS,
         _ROWS.c.reason == "email_only",
         _ROWS.c.left_out.is_(False),
     )
 
 
-def stripe_products_of(db: Session, scope: Scope, *, import_id: str) -> dict[str, str | None]:
-    """The Stripe product of each price that keeps purchases from being imported."""
-    found = _unmapped_items(db, scope, import_id=import_id)
-    return {item["price"]: item.get("product") for row in found for item in row[0]}
+class PriceNotMapped(NamedTuple):
+    """A price of no product's, and how many purchases it keeps from being imported."""
+
+    stripe_price_id: str
+    stripe_product_id: str | None
+    purchases: int
+
+
+def unmapped_prices(db: Session, scope: Scope, *, import_id: str, most: int = 50) -> list[PriceNotMapped]:
+    """The prices that keep purchases from being imported, those that keep the most first."""
+    found: dict[str, PriceNotMapped] = {}
+    for row in _unmapped_items(db, scope, import_id=import_id):
+        for price, product in {item["price"]: item.get("product") for item in row[0]}.items():
+            before = found[price].purchases if price in found else 0
+            found[price] = PriceNotMapped(price, product, before + 1)
+    return sorted(found.values(), key=lambda each: (-each.purchases, each.stripe_price_id))[:most]
 
 
 @read_rows
 def _unmapped_items(scope: Scope, *, import_id: str) -> CoreSelect[Any]:
     return core_select(_ROWS.c["items"]).where(
-        *_of(scope, import_id), _ROWS.c.outcome == ImportOutcome.PRICE_NOT_MAPPED
+        *queries.of_import(scope, import_id), _ROWS.c.outcome == ImportOutcome.PRICE_NOT_MAPPED
     )
 
 
@@ -139,14 +151,6 @@ def _imported(scope: Scope, *, import_ids: Sequence[str]) -> CoreSelect[Any]:
             _ROWS.c.result == "imported",
         )
         .group_by(_ROWS.c.import_id)
-    )
-
-
-def _of(scope: Scope, import_id: str) -> Sequence[Any]:
-    return (
-        _ROWS.c.project_id == scope.project_id,
-        _ROWS.c.mode == scope.mode,
-        _ROWS.c.import_id == import_id,
     )
 
 

@@ -22,7 +22,7 @@ REASONS = {
     "ref_not_valid": "The name found is not a valid subject_ref.",
     "own_checkout": "A checkout of this project sold it: its events or reconciliation bring it.",
     "other_project": "Another project of Licenzy’s sold it.",
-    "items_unread": "It cannot be read: Stripe shows no items for it.",
+    "unread": "What Stripe says of it cannot be read. The server’s log has the reason.",
 }
 """Why a purchase waits for a person, or is not matched, as a sentence."""
 

@@ -177,7 +177,7 @@ def _import(parts: Runtime) -> int:
     """Imports that need nobody now: a page read, or a batch matched or written, at a time."""
     importer = Importer(parts.database, parts.gateway, parts.secret_box, parts.clock, random.random)
     for count in range(_MOST_IN_A_ROW):
-        claimed = parts.database.retrying(lambda db: claim_due_import(db, now=parts.clock()))
+        claimed = claim_due_import(importer)
         if claimed is None:
             return count
         go_on(importer, claimed)

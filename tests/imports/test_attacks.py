@@ -80,10 +80,10 @@ def until(account: Account, import_id: str, step: ImportStep) -> None:
         goes_on(account, import_id)
 
 
-def let_write(account: Account, import_id: str) -> None:
+def let_write(account: Account, import_id: str, **named: Any) -> None:
     with account.shop.runtime.database.write() as db:
         now = account.shop.runtime.clock()
-        actions.run_import(db, account.scope, import_id=import_id, actor=Actor(), now=now)
+        actions.run_import(db, account.scope, import_id=import_id, actor=Actor(), now=now, **named)
 
 
 def imported_once(account: Account, keys: list[str]) -> None:
@@ -212,6 +212,25 @@ def test_a_dry_run_writes_nothing_of_what_another_began(account: Account, sell: 
     assert "is being written" in answer.output
 
 
+@pytest.mark.parametrize("more", ["--announce", "--ended", "--payments-since=2020-01-01"])
+def test_an_open_import_keeps_its_options(account: Account, sell: Sell, run: Run, more: str) -> None:
+    sold(account, sell, 1)
+    account.read()
+    answer = run("import", more, "--project", account.shop.project_id)
+    assert (answer.exit_code, account.standings()) == (2, {}), answer.output
+    assert "--restart" in answer.output
+    answer = run("import", more, "--metadata=user", "--restart", "--project", account.shop.project_id)
+    assert (answer.exit_code, account.standings()) == (0, {"u0": ["PRO active"]}), answer.output
+
+
+def test_a_number_that_is_no_longer_the_shown_one(account: Account, sell: Sell) -> None:
+    sold(account, sell, 2)
+    import_id = account.read()
+    with pytest.raises(InvalidRequest, match="has changed"):
+        let_write(account, import_id, matched=1)
+    assert account.import_(import_id).step is ImportStep.PREVIEW
+
+
 def test_a_catalog_that_changes_after_the_preview(account: Account, sell: Sell, clock: StandingClock) -> None:
     sold(account, sell, 1)
     team, gone = sell("TEAM", Kind.SUBSCRIPTION), sell("GONE", Kind.SUBSCRIPTION)
@@ -300,8 +319,7 @@ def test_stripe_on_a_bad_day(
 
 
 def claim_due(account: Account) -> Import | None:
-    clock = account.shop.runtime.clock
-    return account.shop.runtime.database.retrying(lambda db: progress.claim_due_import(db, now=clock()))
+    return progress.claim_due_import(account.importer)
 
 
 # --- what Stripe may say ---------------------------------------------------------------------------------

@@ -223,16 +223,16 @@ def _pages(page: Page[Any], place: Place, import_: Import, **filters: Any) -> di
 def _unmapped(
     db: Session, side: Side, import_: Import, products: Sequence[Product]
 ) -> list[UnmappedImportPrice]:
-    counted = queries.unmapped_prices(db, side.scope, import_id=import_.id)
-    owners = reports.stripe_products_of(db, side.scope, import_id=import_.id)
     mapped = {price.stripe_price_id for each in products for price in each.prices}
     found = []
-    for price_id, purchases in counted:
+    for price_id, stripe_product_id, purchases in reports.unmapped_prices(
+        db, side.scope, import_id=import_.id
+    ):
         meant = {
             product.id: product
             for product in products
             for price in product.prices
-            if price.stripe_product_id and price.stripe_product_id == owners.get(price_id)
+            if price.stripe_product_id and price.stripe_product_id == stripe_product_id
         }
         product = next(iter(meant.values())) if len(meant) == 1 else None
         found.append(UnmappedImportPrice(price_id, purchases, None, product, price_id in mapped))

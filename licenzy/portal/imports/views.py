@@ -12,7 +12,7 @@ from sqlmodel import Session
 from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.imports import actions, queries
 from licenzy.imports.csv_files import checked_csv
-from licenzy.imports.models import UNDER_WAY, Import, ImportOutcome, ImportStep
+from licenzy.imports.models import UNDER_WAY, Import, ImportStep
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, project_page
@@ -185,17 +185,9 @@ def run_import(side: Side, import_id: str) -> ResponseReturnValue:
     problem = TypedForm().problem(side.mode, side.project.name, "the project’s name")
     if problem is not None:
         return show("imports/page.html", status=422, **import_context(side, import_, run_error=problem))
-
-    def run(db: Session) -> None:
-        counts = queries.counts_of(db, side.scope, import_id=import_id)
-        if request.form.get("matched") != str(counts[ImportOutcome.MATCHED]):
-            raise InvalidRequest(
-                "The number of matched purchases has changed since this page was opened.",
-                hint="Nothing was written. Check the numbers and run the import again.",
-            )
-        actions.run_import(db, side.scope, import_id=import_id, actor=side.actor, now=runtime().clock())
-
-    do(side, import_id, run)
+    about: dict[str, Any] = {"import_id": import_id, "actor": side.actor, "now": runtime().clock()}
+    shown = request.form.get("matched", -1, type=int)  # A form without the number has shown none.
+    do(side, import_id, lambda db: actions.run_import(db, side.scope, matched=shown, **about))
     return to_import(import_id)
 
 
