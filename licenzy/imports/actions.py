@@ -23,7 +23,7 @@ from licenzy.workspace.audit import Actor, record
 
 _ROWS = table_of(ImportRow)
 MOST_KEYS = 10
-NOT_TO_CHOOSE = frozenset({"own_checkout", "other_project", "unread"})
+_NOBODYS = frozenset({"own_checkout", "other_project", "unread"})
 """Why a purchase is unmatched, whoever a person may think of."""
 
 
@@ -128,6 +128,12 @@ def _match_anew(import_: Import) -> None:
         import_.step, import_.seen = ImportStep.MATCH, 0
 
 
+def is_to_choose(row: ImportRow) -> bool:
+    """Whether a person may say whose a purchase is."""
+    is_open = row.outcome in {ImportOutcome.AMBIGUOUS, ImportOutcome.UNMATCHED, ImportOutcome.MATCHED}
+    return is_open and row.reason not in _NOBODYS
+
+
 def choose(db: Session, scope: Scope, *, import_id: str, key: str, subject_ref: str) -> None:
     """Say whose an ambiguous or unmatched purchase is. Raises InvalidRequest and NotFound."""
     _in_preview(db, scope, import_id)
@@ -137,8 +143,7 @@ def choose(db: Session, scope: Scope, *, import_id: str, key: str, subject_ref: 
     row = queries.row_of(db, scope, import_id=import_id, key=key)
     if row is None:
         raise NotFound("This purchase is not in the import.")
-    is_open = row.outcome in {ImportOutcome.AMBIGUOUS, ImportOutcome.UNMATCHED, ImportOutcome.MATCHED}
-    if not is_open or row.reason in NOT_TO_CHOOSE:
+    if not is_to_choose(row):
         raise InvalidRequest("Nobody can be chosen for this purchase.", hint="")
     row.outcome, row.reason, row.matched_by = ImportOutcome.MATCHED, None, "person"
     row.subject_ref, row.chosen, row.left_out = subject_ref, True, False

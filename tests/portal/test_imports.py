@@ -239,6 +239,21 @@ def test_a_person_decides_what_is_ambiguous(admin: SidePages, shop: Shop, pro: s
     assert "3 purchases are ready to import" in admin.get(page).text
 
 
+def test_nobody_is_asked_for_what_another_project_sold(admin: SidePages, shop: Shop, pro: str) -> None:
+    mine = subscribed(shop, pro)
+    others = shop.stripe.v1.subscriptions.create(
+        {
+            "customer": str(mine.customer),
+            "items": [{"price": pro}],
+            "metadata": {"licenzy_project": "prj_another"},
+        }
+    )
+    preview = admin.get(f"{started(admin, shop.runtime)}?show=unmatched")
+    assert "Another project of Licenzy’s sold it." in preview.text
+    assert f"The subject_ref for {mine.id}" in preview.text
+    assert f"The subject_ref for {others.id}" not in preview.text
+
+
 def test_other_keys_files_and_prices_match_again(
     admin: SidePages, shop: Shop, pro: str, sell: Callable[..., Product]
 ) -> None:

@@ -17,6 +17,7 @@ from licenzy.db.paging import NEWEST, Page, Place
 from licenzy.deliveries.queries import endpoints
 from licenzy.errors import LicenzyError
 from licenzy.imports import queries, reports
+from licenzy.imports.actions import is_to_choose
 from licenzy.imports.models import UNDER_WAY, Import, ImportOutcome, ImportRow, ImportStep
 from licenzy.imports.wording import MATCHED_BY, REASONS, RESULTS
 from licenzy.portal.blueprint import may_be_stripe_id
@@ -174,6 +175,7 @@ def _listed(db: Session, side: Side, import_: Import, counts: Mapping[str, int])
         "pages": _pages(page, place, import_, show=shown, search=search or None),
         "codes": codes,
         "why": {row.key: _why(row) for row in page.rows},
+        "to_choose": {row.key for row in page.rows if is_to_choose(row)},
         "unmapped": unmapped,
         "newly_mapped": sum(each.mapped_now for each in unmapped),
         "proposals": reports.proposals_of(db, scope, import_id=import_.id) if in_preview else 0,
