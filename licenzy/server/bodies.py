@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from granian._granian import RSGIProtocolClosed
 
 from licenzy.errors import LicenzyError, Overloaded, RequestTimeout
-from licenzy.server.limits import MOST_BYTES, MOST_SLOW_BODIES, SLOW_SECONDS, Route
+from licenzy.server.limits import (
+    IGNORED_SECONDS,
+    MOST_BYTES,
+    MOST_IGNORED_BYTES,
+    MOST_SLOW_BODIES,
+    SLOW_SECONDS,
+    Route,
+)
 from licenzy.server.proxies import TrustedProxies
 from licenzy.server.wsgi import Headers, RsgiScope
 
 _CHECK_EVERY = 0.25
 """How often the bodies that are being read are looked through for those whose time is up."""
+
+
+async def ignore(proto: Any) -> None:
+    """Take from its sender, and forget, what goes on arriving of a body whose request has been refused.
+
+    A connection that is closed on somebody who still sends is reset, and the answer may be lost with it:
+    a proxy then answers 502 instead. So it is left open until the body ends, up to the limits.
+    """
+    ignored = 0
+    with suppress(TimeoutError, RSGIProtocolClosed):
+        async with asyncio.timeout(IGNORED_SECONDS):
+            async for piece in proto:
+                ignored += len(piece)
+                if ignored > MOST_IGNORED_BYTES:
+                    return
 
 
 class PendingBody:

@@ -20,7 +20,7 @@ from granian._granian import RSGIProtocolClosed
 from licenzy.errors import LicenzyError, Overloaded
 from licenzy.kit import deadline
 from licenzy.kit.ids import new_id
-from licenzy.server.bodies import Bodies
+from licenzy.server.bodies import Bodies, ignore
 from licenzy.server.http_hardening import PROBES, address_problem, security_headers
 from licenzy.server.limits import Queue, Route, declared_length, route_of
 from licenzy.server.proxies import TrustedProxies
@@ -166,6 +166,8 @@ class Front:
                     incoming.body = await self._bodies.read(body, proto)
             except LicenzyError as error:
                 self._refuse(proto, scope, error, _CLOSE)
+                if body is None and not self._stopping and "expect" not in headers:
+                    await ignore(proto)
                 return
             incoming.arrived = time.monotonic()
             if call is not None and self._may_be_answered_here(scope, headers, path):

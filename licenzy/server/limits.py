@@ -13,6 +13,9 @@ _KIB, _MIB = 1024, 1024 * 1024
 
 MOST_BYTES = 64 * _MIB
 """What the bodies of one process may hold together, from their announcement until they are answered."""
+MOST_IGNORED_BYTES = 1 * _MIB
+IGNORED_SECONDS = 1.0
+"""How much of a body that was refused is still taken from its sender, and for how long."""
 SLOW_SECONDS = 1.0
 """A body that is not whole after so long counts as slow."""
 MOST_SLOW_BODIES = 64

@@ -158,6 +158,39 @@ def test_a_body_without_a_length_is_not_read(web: Shop, path: str) -> None:
         assert (heard.status, heard.closed) == (413, True)
 
 
+@pytest.mark.parametrize(
+    "announced", ["Transfer-Encoding: chunked", f"Content-Length: {64 * 1024 + 2}"], ids=["chunked", "long"]
+)
+def test_who_sends_on_after_a_refusal_still_reads_it(web: Shop, announced: str) -> None:
+    """A proxy that cannot send on tells its client 502, whatever it was answered."""
+    pieces = [b"10001\r\n" + b" " * 0x10001 + b"\r\n", b"1\r\n \r\n", b"0\r\n\r\n"]
+    if not announced.startswith("Transfer"):
+        pieces = [b" " * 64 * 1024, b" ", b" "]
+    head = f"POST /v1/access/check HTTP/1.1\r\nHost: 127.0.0.1\r\n{announced}\r\n\r\n".encode()
+    for _ in range(5):
+        with RawConnection(web.port, head) as line:
+            for piece in pieces:
+                time.sleep(0.05)
+                line.socket.sendall(piece)
+            heard = line.hear()
+            assert (heard.status, heard.closed) == (413, True)
+            assert line.ends() < 2
+
+
+def send_on(line: RawConnection, *, seconds: float, pause: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        line.send(b"1000\r\n" + b" " * 0x1000 + b"\r\n")
+        time.sleep(pause)
+
+
+def test_who_sends_on_for_ever_is_not_heard(web: Shop) -> None:
+    head = b"POST /v1/access/check HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for pause in (0.0, 0.1):
+        with RawConnection(web.port, head) as line, pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_on(line, seconds=10, pause=pause)
+
+
 def test_a_body_that_breaks_off_is_no_request(web: Shop) -> None:
     body = b'{"subject_ref": "user_1", "units": 1}'
     sent = request(
