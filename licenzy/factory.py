@@ -114,6 +114,7 @@ def make_runtime(settings: Settings, clock: Clock = utc_now) -> Runtime:
 
 def load_models() -> None:
     """Import every table, so that the metadata and the foreign keys are whole."""
+    import licenzy.alerts.models
     import licenzy.api_keys.models
     import licenzy.catalog.models
     import licenzy.checkout.models
@@ -123,13 +124,15 @@ def load_models() -> None:
     import licenzy.idempotency.models
     import licenzy.imports.models
     import licenzy.lab.models
+    import licenzy.mail.models
     import licenzy.observations.models
     import licenzy.projects.models
     import licenzy.reconciliation.models
     import licenzy.stripe_events.models
     import licenzy.subjects.models
     import licenzy.usage.models
-    import licenzy.workspace.models  # noqa: F401
+    import licenzy.workspace.models
+    import licenzy.workspace.sign_in_models  # noqa: F401
 
 
 def sandbox_app(settings: Settings) -> Sandbox:

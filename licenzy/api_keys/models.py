@@ -31,3 +31,24 @@ class ApiKey(Table, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=Instant)
     revoked_at: datetime | None = Field(default=None, sa_type=Instant)
     last_used_at: datetime | None = Field(default=None, sa_type=Instant)
+    scopes: str = Field(default="runtime", sa_column_kwargs={"server_default": "runtime"})
+    """What it may call, separated by spaces: `runtime`, `read`, `audit`."""
+    replaced_by: str | None = None
+    """The key that was made to take its place."""
+
+
+class ApiKeyRefusal(Table, table=True):
+    """A call with a known key that was refused lately; without its body, and without what its path names."""
+
+    __tablename__ = "api_key_refusals"
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    key_id: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=Instant)
+    status: int
+    code: str
+    method: str
+    path: str
+    """The route, such as `/v1/entitlements/{subject_ref}`: no customer is named in it."""

@@ -26,6 +26,10 @@ class Project(Table, table=True):
     created_at: datetime = Field(sa_type=Instant)
     adopt_known_customers: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     """Whether a subscription made past Licenzy counts by itself for the one subject that is its customer."""
+    archived_at: datetime | None = Field(default=None, sa_type=Instant)
+    """Since when it is kept for reading alone: its API keys were revoked and its endpoints disabled."""
+    deleted_at: datetime | None = Field(default=None, sa_type=Instant)
+    """Since when it exists for nobody any more, and its rows are being removed."""
 
 
 class ProjectSide(Table, table=True):

@@ -18,14 +18,7 @@ from licenzy.kit.ids import new_id
 from licenzy.kit.names import clean_name, name_problem
 from licenzy.workspace import queries, rules
 from licenzy.workspace.audit import Actor, record
-from licenzy.workspace.models import (
-    Installation,
-    Membership,
-    Role,
-    SignInSession,
-    User,
-    Workspace,
-)
+from licenzy.workspace.models import Installation, Membership, Role, User, Workspace
 from licenzy.workspace.passwords import Passwords, common_passwords
 from licenzy.workspace.sessions import (
     Device,
@@ -36,6 +29,7 @@ from licenzy.workspace.sessions import (
     open_session,
     sign_out,
 )
+from licenzy.workspace.sign_in_models import SignInSession
 from licenzy.workspace.throttling import TooManyTries, count_try, take_back_try, throttle_state
 
 __all__ = [

@@ -28,6 +28,17 @@ class Role(StrEnum):
         return ranks.index(self) >= ranks.index(role)
 
 
+class DateFormat(StrEnum):
+    """How pages write a date."""
+
+    DAY_FIRST = "day_first"
+    """30 Nov 2026"""
+    MONTH_FIRST = "month_first"
+    """Nov 30, 2026"""
+    ISO = "iso"
+    """2026-11-30"""
+
+
 class Workspace(Table, table=True):
     """People and the projects they share."""
 
@@ -36,6 +47,15 @@ class Workspace(Table, table=True):
     id: str = Field(primary_key=True)
     name: str
     created_at: datetime = Field(sa_type=Instant)
+    time_zone: str = Field(default="UTC", max_length=64, sa_column_kwargs={"server_default": "UTC"})
+    """The IANA name of the zone in which pages show times."""
+    date_format: DateFormat = Field(
+        default=DateFormat.DAY_FIRST,
+        sa_type=Word(DateFormat),
+        sa_column_kwargs={"server_default": DateFormat.DAY_FIRST.value},
+    )
+    second_factor_required_at: datetime | None = Field(default=None, sa_type=Instant)
+    """Since when nobody opens its projects without a second factor."""
 
 
 class User(Table, table=True):
@@ -48,6 +68,7 @@ class User(Table, table=True):
     """In lower case; what one signs in with."""
     name: str
     password_hash: str
+    """Empty for a person who never chose a password: no password matches it."""
     password_changed_at: datetime = Field(sa_type=Instant)
     created_at: datetime = Field(sa_type=Instant)
     disabled_at: datetime | None = Field(default=None, sa_type=Instant)
@@ -62,42 +83,48 @@ class Membership(Table, table=True):
     user_id: str = Field(foreign_key="users.id", primary_key=True, index=True)
     role: Role = Field(sa_type=Word(Role))
     created_at: datetime = Field(sa_type=Instant)
+    alerts_since: datetime | None = Field(default=None, sa_type=Instant)
+    """Since when the person is mailed what blocks live mode."""
 
 
-class SignInSession(Table, table=True):
-    """One browser that is signed in. Its cookie holds a random token; here is only the token's hash."""
+class Invitation(Table, table=True):
+    """Somebody was asked to join a workspace, by a link that works once."""
 
-    __tablename__ = "sign_in_sessions"
+    __tablename__ = "invitations"
+    __table_args__ = (Index("ix_invitations_workspace_id", "workspace_id"),)
 
     id: str = Field(primary_key=True)
-    user_id: str = Field(foreign_key="users.id", index=True)
+    workspace_id: str = Field(foreign_key="workspaces.id")
+    email: str
+    """In lower case; whoever holds the link joins with this address."""
+    role: Role = Field(sa_type=Word(Role))
     token_hash: str = Field(unique=True)
-    """SHA-256 of the token, in hex."""
+    """SHA-256 of the link's token, in hex."""
+    invited_by: str | None = Field(default=None, foreign_key="users.id")
+    """None for the command line."""
     created_at: datetime = Field(sa_type=Instant)
-    last_seen_at: datetime = Field(sa_type=Instant)
-    """Written at most once in `rules.SEEN_EVERY`."""
-    authenticated_at: datetime = Field(sa_type=Instant)
-    """When the password was last given; credentials may be changed for a while after it."""
     expires_at: datetime = Field(sa_type=Instant)
-    """The absolute end, whatever the activity."""
+    accepted_at: datetime | None = Field(default=None, sa_type=Instant)
+    accepted_by: str | None = Field(default=None, foreign_key="users.id")
     revoked_at: datetime | None = Field(default=None, sa_type=Instant)
-    ip: str | None = None
-    user_agent: str = ""
-    unheeded_header: str | None = None
-    """The header by which a proxy named another client address, where no proxy is trusted to."""
 
 
-class PasswordTries(Table, table=True):
-    """The recent wrong passwords for one account, network address, known device or session."""
+class PasswordReset(Table, table=True):
+    """A link that sets a new password, once."""
 
-    __tablename__ = "password_tries"
+    __tablename__ = "password_resets"
+    __table_args__ = (Index("ix_password_resets_user_id", "user_id"),)
 
-    key: str = Field(primary_key=True)
-    """A hash of what was tried; see `rules.Throttle`."""
-    tries: list[int] = Field(default=[], sa_type=JSON)
-    """Microseconds since 1970 of each; those that count no more go with the next."""
-    forget_at: datetime = Field(sa_type=Instant, index=True)
-    """When none of them counts any more."""
+    id: str = Field(primary_key=True)
+    user_id: str = Field(foreign_key="users.id")
+    token_hash: str = Field(unique=True)
+    """SHA-256 of the link's token, in hex."""
+    issued_by: str | None = Field(default=None, foreign_key="users.id")
+    """The colleague who made the link; None where the person asked for it, and for the command line."""
+    created_at: datetime = Field(sa_type=Instant)
+    expires_at: datetime = Field(sa_type=Instant)
+    used_at: datetime | None = Field(default=None, sa_type=Instant)
+    revoked_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
 class Installation(Table, table=True):

@@ -14,7 +14,8 @@ from sqlmodel.sql.expression import Select, SelectOfScalar
 from licenzy.db.columns import Instant
 from licenzy.db.reads import read_all, read_first
 from licenzy.workspace import rules
-from licenzy.workspace.models import Membership, Role, SignInSession, User, Workspace
+from licenzy.workspace.models import Membership, Role, User, Workspace
+from licenzy.workspace.sign_in_models import SignInSession
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from licenzy.errors import NotFound
 from licenzy.kit.ids import new_id
 from licenzy.workspace import rules
 from licenzy.workspace.audit import Actor, record
-from licenzy.workspace.models import SignInSession, User
+from licenzy.workspace.models import User
+from licenzy.workspace.sign_in_models import SignInSession
 
 
 @dataclass(frozen=True, slots=True)

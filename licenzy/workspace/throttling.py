@@ -23,8 +23,8 @@ from licenzy.errors import RateLimited
 from licenzy.kit.clock import from_micros, to_micros
 from licenzy.workspace import rules
 from licenzy.workspace.audit import Actor, is_recorded, record_once
-from licenzy.workspace.models import PasswordTries
 from licenzy.workspace.rules import Throttle
+from licenzy.workspace.sign_in_models import PasswordTries
 
 _FORGOTTEN_AT_ONCE = 100
 

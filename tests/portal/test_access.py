@@ -14,7 +14,8 @@ from sqlmodel import select
 from licenzy.db.unit_of_work import Database
 from licenzy.runtime import Runtime
 from licenzy.workspace import rules
-from licenzy.workspace.models import SignInSession, User
+from licenzy.workspace.models import User
+from licenzy.workspace.sign_in_models import SignInSession
 from tests.support.cast import PASSWORD, Cast
 from tests.support.clock import StandingClock
 from tests.support.visits import csrf_token, forms_of, location, sign_in, submit, visiting

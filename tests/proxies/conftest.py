@@ -16,8 +16,9 @@ from licenzy.kit.clock import to_micros
 from licenzy.runtime import Runtime
 from licenzy.settings import load_settings
 from licenzy.stripe_events.models import StripeEvent
-from licenzy.workspace.models import AuditEntry, PasswordTries
+from licenzy.workspace.models import AuditEntry
 from licenzy.workspace.rules import address_throttle
+from licenzy.workspace.sign_in_models import PasswordTries
 from tests.support.cast import make_cast, make_connection, make_key, make_subject
 from tests.support.databases import SqliteFiles
 from tests.support.installation import Installation, Running

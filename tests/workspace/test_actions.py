@@ -14,16 +14,9 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest
 from licenzy.workspace import actions, queries, rules
 from licenzy.workspace.actions import Actor
-from licenzy.workspace.models import (
-    AuditEntry,
-    Installation,
-    Membership,
-    Role,
-    SignInSession,
-    User,
-    Workspace,
-)
+from licenzy.workspace.models import AuditEntry, Installation, Membership, Role, User, Workspace
 from licenzy.workspace.passwords import Passwords
+from licenzy.workspace.sign_in_models import SignInSession
 from tests.support.cast import PASSWORD, Cast
 from tests.support.clock import START, StandingClock
 from tests.support.ports import wait_until

@@ -9,11 +9,9 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import NotFound
 from licenzy.workspace import actions, queries, rules
 from licenzy.workspace.actions import Actor
-from licenzy.workspace.models import (
-    SignInSession,
-    User,
-)
+from licenzy.workspace.models import User
 from licenzy.workspace.passwords import Passwords
+from licenzy.workspace.sign_in_models import SignInSession
 from tests.support.cast import PASSWORD, Cast
 from tests.support.clock import START, StandingClock
 from tests.workspace.people import HASHER, actions_recorded, sign_in

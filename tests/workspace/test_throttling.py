@@ -18,8 +18,9 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest
 from licenzy.workspace import actions, rules
 from licenzy.workspace.actions import Actor
-from licenzy.workspace.models import AuditEntry, AuditRepeat, PasswordTries, SignInSession
+from licenzy.workspace.models import AuditEntry, AuditRepeat
 from licenzy.workspace.passwords import Passwords
+from licenzy.workspace.sign_in_models import PasswordTries, SignInSession
 from tests.support.cast import PASSWORD, Cast
 from tests.support.clock import START, StandingClock
 from tests.workspace.people import HASHER, device_of, guess, session_of, sign_in

@@ -1,0 +1,1 @@
+"""What people are mailed about without asking: that something blocks live mode."""
