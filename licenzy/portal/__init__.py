@@ -36,11 +36,17 @@ import licenzy.portal.settings.views
 import licenzy.portal.setup.api_playground
 import licenzy.portal.setup.go_live
 import licenzy.portal.setup.views
+import licenzy.portal.team.views
 import licenzy.portal.untracked.views
-from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project
+from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project, workspace
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
-from licenzy.portal.guards import fill_in_project, require_project_role
+from licenzy.portal.guards import (
+    fill_in_project,
+    fill_in_workspace,
+    require_project_role,
+    require_workspace_role,
+)
 from licenzy.portal.page_rules import no_store, refuse_nul
 from licenzy.portal.sessions import init_sessions
 from licenzy.portal.template_env import register_template_helpers
@@ -64,4 +70,6 @@ portal.before_request(check_form_origin)
 portal.before_request(refuse_nul)
 project.before_request(require_project_role)
 project.url_defaults(fill_in_project)
+workspace.before_request(require_workspace_role)
+workspace.url_defaults(fill_in_workspace)
 portal.after_request(no_store)

@@ -1,4 +1,4 @@
-"""The blueprint of the portal's pages, and inside of it that of the pages of one project and mode."""
+"""The blueprint of the portal's pages, and in it those of one workspace and of one project and mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ portal = Blueprint("portal", __name__)
 project = Blueprint("project", __name__, url_prefix="/projects/<id('prj'):project_id>/<mode:mode>")
 """Its views get a `Side` in place of `project_id` and `mode`; see `guards.require_project_role`."""
 
+workspace = Blueprint("workspace", __name__, url_prefix="/workspaces/<id('wsp'):workspace_id>")
+"""Its views get a `WorkspaceMember` in place of `workspace_id`; see `guards.require_workspace_role`."""
+
 portal.register_blueprint(project)
+portal.register_blueprint(workspace)
 
 
 class IdInPath(BaseConverter):

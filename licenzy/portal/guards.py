@@ -1,4 +1,4 @@
-"""Guards: every route carries exactly one of `public`, `signed_in` and `project_page`."""
+"""Guards: every route carries exactly one of `public`, `signed_in`, `workspace_page` and `project_page`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from licenzy.projects.queries import project_for
 from licenzy.projects.scope import Scope
 from licenzy.runtime import runtime
 from licenzy.workspace.audit import Actor, is_recorded, record_once
-from licenzy.workspace.models import Role
+from licenzy.workspace.models import Role, Workspace
+from licenzy.workspace.queries import workspaces_of
 
 View = Callable[..., ResponseReturnValue]
 
@@ -41,6 +42,28 @@ class Side:
     @property
     def mode(self) -> Mode:
         return self.scope.mode
+
+    @property
+    def actor(self) -> Actor:
+        """Who is to be written in the audit log."""
+        return self.user.actor
+
+    def may(self, role: Role | str) -> bool:
+        """Whether the person may do what `role` may; templates ask with the word."""
+        return self.role.at_least(Role(role))
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceMember:
+    """One workspace, and the person who visits it."""
+
+    workspace: Workspace
+    role: Role
+    user: SignedInUser
+
+    @property
+    def workspace_id(self) -> str:
+        return self.workspace.id
 
     @property
     def actor(self) -> Actor:
@@ -78,6 +101,53 @@ def project_page(role: Role) -> Callable[[View], View]:
     return decorate
 
 
+def workspace_page(role: Role) -> Callable[[View], View]:
+    """A page of the workspace blueprint for members with at least `role`; see `require_workspace_role`."""
+
+    def decorate(view: View) -> View:
+        view.needed_role = role  # type: ignore[attr-defined]
+        return _marked(view, f"workspace:{role.value}")
+
+    return decorate
+
+
+def require_workspace_role() -> ResponseReturnValue | None:
+    """Find who comes and their role, and hand the view its `WorkspaceMember`. Runs before each such page.
+
+    A foreign workspace is not found; a role too low is refused, and so is a page that names no role.
+    """
+    user = signed_in_user()
+    if user is None:
+        return _redirect_to_sign_in()
+    values = request.view_args
+    assert values is not None  # The prefix of the blueprint has one.
+    with runtime().database.read() as db:
+        mine = workspaces_of(db, user_id=user.user_id)
+    workspace_id = values.pop("workspace_id")
+    found = next((each for each in mine if each[0].id == workspace_id), None)
+    needed = getattr(current_app.view_functions[request.endpoint or ""], "needed_role", None)
+    if found is None:
+        abort(404)
+    if needed is None:
+        abort(403)
+    member = WorkspaceMember(found[0], found[1], user)
+    if not member.may(needed):
+        sentence = (
+            f"This needs the role {needed.value}, and your role in this workspace is {member.role.value}. "
+            "Ask an owner of the workspace to do it or to change your role."
+        )
+        refuse_role(user, sentence, needed=needed, member=member)
+    g.member = values["member"] = member  # For the layout, and for links between these pages.
+    return None
+
+
+def fill_in_workspace(_endpoint: str, values: dict[str, Any]) -> None:
+    """Let links between the pages of a workspace leave out its id."""
+    member: WorkspaceMember | None = g.get("member")
+    if member is not None:
+        values.setdefault("workspace_id", member.workspace_id)
+
+
 def require_project_role() -> ResponseReturnValue | None:
     """Find who comes, the project and the role, and hand the view its `Side`. Runs before each project page.
 
@@ -110,14 +180,23 @@ def fill_in_project(_endpoint: str, values: dict[str, Any]) -> None:
         values.setdefault("mode", side.mode)
 
 
-def refuse_role(user: SignedInUser, sentence: str, *, needed: Role, side: Side | None = None) -> NoReturn:
+def refuse_role(
+    user: SignedInUser,
+    sentence: str,
+    *,
+    needed: Role,
+    side: Side | None = None,
+    member: WorkspaceMember | None = None,
+) -> NoReturn:
     """Answer that this person's role is too low, and have that in the audit log.
 
-    It is recorded once an hour for each person, page and side: whoever is refused can come again at will.
+    It is recorded once an hour for each person, page and place: whoever is refused can come again at will.
     """
     page, now = (request.endpoint or request.path).rpartition(".")[2], runtime().clock()
-    where = f"{side.project_id} {side.mode}" if side else ""
-    action, key = "role.refused", f"{user.user_id} {where} {page}"
+    workspace_id = side.project.workspace_id if side else member.workspace_id if member else None
+    place = f"{side.project_id} {side.mode}" if side else workspace_id or ""
+    role = side.role if side else member.role if member else None
+    action, key = "role.refused", f"{user.user_id} {place} {page}"
     with runtime().database.read() as db:
         recorded = is_recorded(db, action=action, key=key, now=now)
     if not recorded:
@@ -128,10 +207,10 @@ def refuse_role(user: SignedInUser, sentence: str, *, needed: Role, side: Side |
                 action=action,
                 key=key,
                 about=page,
-                workspace_id=side.project.workspace_id if side else None,
+                workspace_id=workspace_id,
                 project_id=side.project_id if side else None,
                 mode=side.mode if side else None,
-                after={"role": side.role.value if side else None, "needed": needed.value},
+                after={"role": role.value if role else None, "needed": needed.value},
                 now=now,
             )
     abort(403, sentence)

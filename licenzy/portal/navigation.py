@@ -12,13 +12,15 @@ from licenzy.alignment.findings import Finding, Severity
 from licenzy.alignment.modes import Mode
 from licenzy.lab.queries import sandbox_connection
 from licenzy.portal.alignment.findings import severity_counts, side_facts, side_findings
-from licenzy.portal.guards import Side
+from licenzy.portal.guards import Side, WorkspaceMember
+from licenzy.portal.sessions import signed_in_user
 from licenzy.projects.models import Project
 from licenzy.projects.queries import projects_for
 from licenzy.runtime import runtime
 from licenzy.setup.queries import has_granted
 from licenzy.setup.rules import StepName, step_of
 from licenzy.workspace.models import Role
+from licenzy.workspace.queries import workspaces_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,20 @@ class Entry:
     @property
     def url(self) -> str:
         return url_for(self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceEntry:
+    """A page of a workspace, in the menu of the person and above pages that belong to no project."""
+
+    workspace_id: str
+    endpoint: str
+    label: str
+    icon: str
+
+    @property
+    def url(self) -> str:
+        return url_for(self.endpoint, workspace_id=self.workspace_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,16 @@ def navigation(*, with_lab: bool) -> list[NavigationGroup]:
         return [NavigationGroup(None, (_SETUP,)), _SELL, _STRIPE, build, rest]
     begun = side.mode.livemode or side_facts(side, Mode.LIVE).exists
     return [_SELL, _STRIPE, build, rest, NavigationGroup(None, (_SETUP if begun else _GO_LIVE,))]
+
+
+def workspace_pages() -> list[WorkspaceEntry]:
+    """The pages of the workspace that is visited or whose project is; elsewhere those of the first one."""
+    here = _workspace_here()
+    if here is None:
+        return []
+    workspace_id, role = here
+    pages = [(Role.VIEWER, "portal.workspace.team", "Team", "users")]
+    return [WorkspaceEntry(workspace_id, *page) for needed, *page in pages if role.at_least(needed)]
 
 
 def next_setup_step(blocking: Finding) -> StepName | None:
@@ -159,6 +185,21 @@ def current_side() -> Side:
     """The project and mode of this page."""
     side: Side = g.side
     return side
+
+
+def _workspace_here() -> tuple[str, Role] | None:
+    member: WorkspaceMember | None = g.get("member")
+    side: Side | None = g.get("side")
+    user = signed_in_user()
+    if member is not None:
+        return member.workspace_id, member.role
+    if side is not None:
+        return side.project.workspace_id, side.role
+    if user is None:
+        return None
+    with runtime().database.read() as db:
+        mine = workspaces_of(db, user_id=user.user_id)
+    return (mine[0][0].id, mine[0][1]) if mine else None
 
 
 def _findings_count(side: Side) -> Count | None:

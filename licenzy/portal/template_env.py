@@ -33,6 +33,7 @@ from licenzy.portal.navigation import (
     next_setup_step,
     projects_here,
     sandbox_clock,
+    workspace_pages,
 )
 from licenzy.portal.sessions import signed_in_user
 from licenzy.usage.window_history import strip
@@ -59,6 +60,7 @@ def register_template_helpers(app: Flask) -> None:
         side=current_side,
         typed_word=typed_word,
         signed_in_user=signed_in_user,
+        workspace_pages=workspace_pages,
     )
     app.jinja_env.filters.update(
         ago=ago,

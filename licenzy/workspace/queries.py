@@ -143,3 +143,14 @@ def workspaces_of(db: Session, *, user_id: str) -> Sequence[tuple[Workspace, Rol
         .order_by(col(Workspace.id))
     )
     return [(workspace, Role(role)) for workspace, role in found]
+
+
+def members_of(db: Session, *, workspace_id: str) -> Sequence[tuple[User, Membership]]:
+    """The people of a workspace, who joined first at the top."""
+    found = db.exec(
+        select(User, Membership)
+        .join(Membership, col(Membership.user_id) == col(User.id))
+        .where(Membership.workspace_id == workspace_id)
+        .order_by(col(Membership.created_at), col(User.id))
+    )
+    return [(user, membership) for user, membership in found]

@@ -12,6 +12,7 @@ from licenzy.factory import create_app, load_models
 from tests.conftest import make_settings
 from tests.support.databases import SqliteFiles
 
+BLUEPRINTS = {"/projects/<": "portal.project.", "/workspaces/<": "portal.workspace."}
 CHECKED_INSIDE = {"api": "by the API key", "hooks": "by Stripe's signature"}
 
 
@@ -34,23 +35,30 @@ def test_every_route_is_classified(routes: Flask) -> None:
     assert unclassified == []
 
 
-def test_pages_under_a_project_are_never_public(routes: Flask) -> None:
+@pytest.mark.parametrize(("prefix", "blueprint"), BLUEPRINTS.items())
+def test_pages_under_a_project_or_workspace_are_never_public(
+    routes: Flask, prefix: str, blueprint: str
+) -> None:
     public = [
         rule.rule
         for rule in routes.url_map.iter_rules()
-        if rule.rule.startswith("/projects/<")
+        if rule.rule.startswith(prefix)
         and str(getattr(routes.view_functions[rule.endpoint], "guard", "public")) == "public"
     ]
     assert public == []
 
 
-def test_pages_under_a_project_are_on_the_blueprint_that_guards_them(routes: Flask) -> None:
-    under = {rule.endpoint for rule in routes.url_map.iter_rules() if rule.rule.startswith("/projects/<")}
-    assert len(under) > 60
-    assert {each for each in under if not each.startswith("portal.project.")} == set()
+@pytest.mark.parametrize(("prefix", "blueprint"), BLUEPRINTS.items())
+def test_pages_under_a_project_or_workspace_are_on_the_blueprint_that_guards_them(
+    routes: Flask, prefix: str, blueprint: str
+) -> None:
+    under = {rule.endpoint for rule in routes.url_map.iter_rules() if rule.rule.startswith(prefix)}
+    assert under
+    assert {each for each in under if not each.startswith(blueprint)} == set()
     assert {each for each in under if not hasattr(routes.view_functions[each], "needed_role")} == set()
     marked = {name for name, view in routes.view_functions.items() if hasattr(view, "needed_role")}
-    assert marked == under
+    assert {each for each in marked if each.startswith(blueprint)} == under
+    assert all(each.startswith(tuple(BLUEPRINTS.values())) for each in marked)
 
 
 def test_the_documented_addresses_exist(routes: Flask) -> None:

@@ -1,0 +1,1 @@
+"""Who belongs to a workspace, and what each of them may do."""
