@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import event
 
 from licenzy.connections.event_polls import CALM, schedule_polls
 from licenzy.connections.models import Connection, EventPoll
@@ -54,6 +55,31 @@ def test_the_step_says_when_events_were_fetched_and_offers_the_command_line(
     assert "There is nothing to set up." in page
     assert "stripe listen" in page
     assert 'href="/docs/local-development"' in page
+
+
+@pytest.mark.parametrize("reads_before", range(1, 5))
+def test_the_step_is_whole_while_events_are_fetched(
+    pages: SidePages, runtime: Runtime, connection: Connection, clock: StandingClock, reads_before: int
+) -> None:
+    """Whatever a page has read of it before."""
+    read = 0
+
+    def fetch_meanwhile(*executed: Any) -> None:
+        nonlocal read
+        if "FROM event_polls" not in executed[2]:
+            return
+        read += 1
+        if read == reads_before:
+            polled(runtime, connection, polled_at=clock(), next_at=clock() + CALM)
+
+    engine = runtime.database.engine
+    event.listen(engine, "after_cursor_execute", fetch_meanwhile)
+    try:
+        page = pages.get("/setup/webhook")
+    finally:
+        event.remove(engine, "after_cursor_execute", fetch_meanwhile)
+    assert page.status_code == 200
+    assert ("Fetching events from Stripe" in page.text) != ("Fetched, not delivered" in page.text)
 
 
 def test_a_page_that_is_open_has_events_fetched_soon(

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from licenzy.alignment.facts import FetchFacts
+from licenzy.alignment.facts import ConnectionFacts, FetchFacts
 from licenzy.alignment.findings import Severity
 from licenzy.catalog import queries as catalog
 from licenzy.portal.alignment.findings import side_facts, side_findings
@@ -96,12 +96,15 @@ def awaits_first_event(side: Side) -> bool:
     connection = side_facts(side).connection
     if connection is None or connection.secret_saved_at is None or connection.proven:
         return False
-    return _webhook_wait(side)["cause"] is None
+    return _webhook_wait(side, connection)["cause"] is None
 
 
 def fetching(side: Side) -> FetchFacts | None:
     """How fetching this side's events goes, where they are fetched and none was delivered."""
-    connection = side_facts(side).connection
+    return _fetching(side_facts(side).connection)
+
+
+def _fetching(connection: ConnectionFacts | None) -> FetchFacts | None:
     return connection.fetch if connection is not None and not connection.proven else None
 
 
@@ -124,11 +127,14 @@ def _waiting_since(now: datetime) -> datetime:
     return datetime.fromtimestamp(latest if since is None else max(0, min(since, latest)), UTC)
 
 
-def _webhook_wait(side: Side) -> dict[str, Any]:
-    """Since when this page waits, by its address, and what keeps the first event away."""
+def _webhook_wait(side: Side, connection: ConnectionFacts | None) -> dict[str, Any]:
+    """Since when this page waits, by its address, and what keeps the first event away.
+
+    `connection` is what the step itself is judged by: read anew, it may have been polled meanwhile.
+    """
     now = runtime().clock()
-    since, fetch = _waiting_since(now), fetching(side)
-    cause = silence(side_facts(side).connection, side_findings(side), waiting_since=since, now=now)
+    since, fetch = _waiting_since(now), _fetching(connection)
+    cause = silence(connection, side_findings(side), waiting_since=since, now=now)
     return {
         "cause": cause,
         "listening_since": int(since.timestamp()),
@@ -142,8 +148,8 @@ def _connect(side: Side, _facts: SetupFacts, overrides: dict[str, Any]) -> dict[
     return connection_context(side, overrides)
 
 
-def _webhook(side: Side, _facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:
-    return connection_context(side, {**_webhook_wait(side), **overrides})
+def _webhook(side: Side, facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:
+    return connection_context(side, {**_webhook_wait(side, facts.connection), **overrides})
 
 
 def _products(side: Side, facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:
