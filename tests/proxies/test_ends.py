@@ -106,7 +106,8 @@ def test_only_what_was_under_way_is_lost_with_a_worker(own_shop: ProxiedShop, ow
         assert {status for _, status in answered} <= {200, 502}
         assert any(begun > gone for begun, _ in answered)
         assert all(begun < gone for begun in lost)
-        assert len(lost) <= CLIENTS, "each client has one request under way"
+        # One that was under way, and one for which the proxy took a connection that had just ended.
+        assert len(lost) <= 2 * CLIENTS
 
 
 def test_stopping_does_not_wait_for_the_proxy(own_shop: ProxiedShop, own_proxy: Proxy) -> None:
