@@ -41,7 +41,8 @@ def shown_link(page: Any, part: str) -> str:
     """The path of the link that the page shows."""
     marker = f"/{part}/"
     assert marker in page.text, page.text
-    return marker + page.text.split(marker, 1)[1].split("<")[0]
+    text: str = page.text
+    return marker + text.split(marker, 1)[1].split("<")[0]
 
 
 def press(client: FlaskClient, path: str, ending: str, **values: str) -> Any:
@@ -66,8 +67,15 @@ def test_everybody_sees_who_is_there_and_who_has_a_second_factor(
         db.get_one(TotpFactor, cast.owner.user_id).confirmed_at = START
     assert viewer.get(team).text.count("second factor on") == 1
     with database.write() as db:
-        own = {"id": new_id("pky"), "user_id": cast.colleague.user_id, "name": "Laptop"}
-        db.add(Passkey(**own, credential_id="c", public_key="k", created_at=START))
+        passkey = Passkey(
+            id=new_id("pky"),
+            user_id=cast.colleague.user_id,
+            name="Laptop",
+            credential_id="c",
+            public_key="k",
+            created_at=START,
+        )
+        db.add(passkey)
     assert viewer.get(team).text.count("second factor on") == 2
     facts = viewer.get(f"{team}/{cast.owner.user_id}")
     assert facts.status_code == 200

@@ -27,8 +27,8 @@ def add(database: Database, cast: Cast, name: str, role: Role) -> str:
 
 def join_elsewhere(database: Database, cast: Cast, user_id: str, role: Role = Role.VIEWER) -> None:
     with database.write() as db:
-        place = {"workspace_id": cast.stranger.workspace_id, "user_id": user_id}
-        db.add(Membership(**place, role=role, created_at=START))
+        workspace_id = cast.stranger.workspace_id
+        db.add(Membership(workspace_id=workspace_id, user_id=user_id, role=role, created_at=START))
 
 
 def roles(database: Database, cast: Cast) -> dict[str, Role]:
