@@ -32,6 +32,7 @@ def attach(group: click.Group, wiring: Wiring) -> None:
 
 
 def _commands() -> list[click.Command]:
+    import licenzy.cli.team  # noqa: F401 - its commands are in the group of users
     from licenzy.cli.apply import apply
     from licenzy.cli.database import db
     from licenzy.cli.demo import demo

@@ -8,6 +8,8 @@ from __future__ import annotations
 from flask import Flask
 from htmx_flask import Htmx
 
+import licenzy.portal.access.invitations
+import licenzy.portal.access.password_resets
 import licenzy.portal.access.views
 import licenzy.portal.account.views
 import licenzy.portal.alignment.views
@@ -36,6 +38,7 @@ import licenzy.portal.settings.views
 import licenzy.portal.setup.api_playground
 import licenzy.portal.setup.go_live
 import licenzy.portal.setup.views
+import licenzy.portal.team.member_views
 import licenzy.portal.team.views
 import licenzy.portal.untracked.views
 from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project, workspace

@@ -10,7 +10,7 @@ from flask import session
 
 from licenzy.kit.clock import from_unix
 from licenzy.kit.secret_box import DecryptionFailed
-from licenzy.portal.guards import Side
+from licenzy.portal.guards import Side, WorkspaceMember
 from licenzy.runtime import runtime
 
 _SLOT = "one_time_secret"
@@ -18,24 +18,25 @@ _SECONDS = 300
 """How long the page may take to come; a copy of the cookie is worth nothing afterwards."""
 
 
-def put_secret(side: Side, secret: str, *, of: str) -> None:
+def put_secret(here: Side | WorkspaceMember, secret: str, *, of: str) -> None:
     """Have the next page about `of`, such as an endpoint's id, show this secret."""
     until = int(runtime().clock().timestamp()) + _SECONDS
-    session[_SLOT] = runtime().secret_box.encrypt(f"{until} {secret}", bound_to=_bound_to(side, of))
+    session[_SLOT] = runtime().secret_box.encrypt(f"{until} {secret}", bound_to=_bound_to(here, of))
 
 
-def take_secret(side: Side, *, of: str) -> str | None:
+def take_secret(here: Side | WorkspaceMember, *, of: str) -> str | None:
     """The secret that this page is to show, if there is one; it is given out once."""
     sealed = session.get(_SLOT)
     if sealed is None:
         return None
     try:
-        until, _, secret = runtime().secret_box.decrypt(sealed, bound_to=_bound_to(side, of)).partition(" ")
+        until, _, secret = runtime().secret_box.decrypt(sealed, bound_to=_bound_to(here, of)).partition(" ")
     except DecryptionFailed:  # It is the secret of another page.
         return None
     session.pop(_SLOT)
     return secret if runtime().clock() < from_unix(int(until)) else None
 
 
-def _bound_to(side: Side, of: str) -> str:
-    return f"one-time secret {side.user.session_id} {side.project_id} {side.mode} {of}"
+def _bound_to(here: Side | WorkspaceMember, of: str) -> str:
+    place = f"{here.project_id} {here.mode}" if isinstance(here, Side) else here.workspace_id
+    return f"one-time secret {here.user.session_id} {place} {of}"

@@ -63,6 +63,12 @@ def go(url: str) -> Response:
     return response
 
 
+def no_referrer(response: Response) -> Response:
+    """For a page whose address itself is the secret, so that no link may carry it on."""
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
 def wants_fragment() -> bool:
     """Whether htmx asks for a part of the page."""
     htmx = request.htmx

@@ -95,14 +95,14 @@ def claim_install(
     Raises InvalidRequest with `fields`, and AlreadyClaimed once there is anybody: for all but one of any
     parallel claims, and whenever `create_user` came first.
     """
-    person = _checked_person(email=email, name=name, password=password)
+    person = checked_person(email=email, name=name, password=password)
     password_hash = hasher.hash(password)
     with database.write() as db:
-        installation = _locked_installation(db, now=now)
+        installation = locked_installation(db, now=now)
         if queries.is_claimed(db):
             raise AlreadyClaimed
         workspace_id = installation.workspace_id
-        user = _add_user(db, person, password_hash, workspace_id=workspace_id, role=Role.OWNER, now=now)
+        user = add_user(db, person, password_hash, workspace_id=workspace_id, role=Role.OWNER, now=now)
         installation.claimed_at, installation.claimed_by = now, user.id
         actor = Actor(user.id, device.ip)
         record(
@@ -124,13 +124,13 @@ def create_user(
     now: datetime,
 ) -> User:
     """Add a person to a workspace. Raises InvalidRequest with `fields`."""
-    person = _checked_person(email=email, name=name, password=password)
+    person = checked_person(email=email, name=name, password=password)
     password_hash = hasher.hash(password)
     with database.write() as db:
-        _locked_installation(db, now=now)
+        locked_installation(db, now=now)
         if queries.find_user(db, email=person.email) is not None:
             raise InvalidRequest(fields={"email": "A person with this e-mail address already exists."})
-        user = _add_user(db, person, password_hash, workspace_id=workspace_id, role=role, now=now)
+        user = add_user(db, person, password_hash, workspace_id=workspace_id, role=role, now=now)
         record(
             db,
             actor=actor,
@@ -213,13 +213,11 @@ def change_password(
     Raises InvalidRequest with `fields`, and TooManyTries.
     """
     user = _own_user(database, actor, session_id, current, field="current", hasher=hasher, now=now)
-    problem = _password_problem(new, _context(user.email, user.name))
-    if problem is not None:
-        raise InvalidRequest(fields={"new": problem})
+    refuse_password(new, email=user.email, name=user.name, field="new")
     password_hash = hasher.hash(new)
     with database.write() as db:
         _refuse_if_changed(db, user, field="current")
-        _set_password(db, user_id=user.id, password_hash=password_hash, now=now)
+        set_password(db, user_id=user.id, password_hash=password_hash, now=now)
         db.get_one(SignInSession, session_id).authenticated_at = now
         ended = end_sessions(db, user_id=user.id, except_id=session_id, now=now)
         record(db, actor=actor, action="password.changed", about=user.id, now=now)
@@ -238,16 +236,19 @@ def reset_password(
         user = queries.find_user(db, email=address) if address else None
     if user is None:
         raise InvalidRequest(fields={"email": "No person has this e-mail address."})
-    problem = rules.password_problem(
-        password, common=common_passwords(), context=_context(user.email, user.name)
-    )
-    if problem is not None:
-        raise InvalidRequest(fields={"password": problem})
+    refuse_password(password, email=user.email, name=user.name, field="password")
     password_hash = hasher.hash(password)
     with database.write() as db:
-        _set_password(db, user_id=user.id, password_hash=password_hash, now=now)
+        set_password(db, user_id=user.id, password_hash=password_hash, now=now)
         end_sessions(db, user_id=user.id, except_id=None, now=now)
         record(db, actor=actor, action="password.reset", about=user.id, now=now)
+
+
+def refuse_password(password: str, *, email: str, name: str, field: str) -> None:
+    """Raise InvalidRequest, at this field, for a password that this person may not have."""
+    problem = _password_problem(password, _context(email, name))
+    if problem is not None:
+        raise InvalidRequest(fields={field: problem})
 
 
 def _password_problem(password: str, context: list[str]) -> str | None:
@@ -255,12 +256,15 @@ def _password_problem(password: str, context: list[str]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Person:
+class NewPerson:
+    """An address in normal form and a clean name."""
+
     email: str
     name: str
 
 
-def _checked_person(*, email: str, name: str, password: str) -> _Person:
+def checked_person(*, email: str, name: str, password: str) -> NewPerson:
+    """Who somebody says to be, once it may be stored. Raises InvalidRequest with `fields`."""
     fields: dict[str, str] = {}
     address, title = rules.normal_email(email), clean_name(name)
     if address is None:
@@ -273,7 +277,7 @@ def _checked_person(*, email: str, name: str, password: str) -> _Person:
         fields["password"] = problem
     if fields or address is None:
         raise InvalidRequest(fields=fields)
-    return _Person(address, title)
+    return NewPerson(address, title)
 
 
 def _context(email: str, name: str) -> list[str]:
@@ -281,7 +285,7 @@ def _context(email: str, name: str) -> list[str]:
     return [name, email, *email.replace("@", ".").split(".")]
 
 
-def _locked_installation(db: Session, *, now: datetime) -> Installation:
+def locked_installation(db: Session, *, now: datetime) -> Installation:
     """The installation's row, held until the transaction ends.
 
     Whoever adds a person holds it, so that nobody is added between a claim's look and its write. Postgres
@@ -292,9 +296,10 @@ def _locked_installation(db: Session, *, now: datetime) -> Installation:
     return db.get_one(Installation, 1, populate_existing=True, with_for_update=True)
 
 
-def _add_user(
-    db: Session, person: _Person, password_hash: str, *, workspace_id: str, role: Role, now: datetime
+def add_user(
+    db: Session, person: NewPerson, password_hash: str, *, workspace_id: str, role: Role, now: datetime
 ) -> User:
+    """A new person in a workspace; the caller holds `locked_installation` and records it."""
     user = User(
         id=new_id("usr"),
         email=person.email,
@@ -347,7 +352,8 @@ def _refuse_if_changed(db: Session, user: User, *, field: str) -> None:
 _NOT_CURRENT = "This is not your current password."
 
 
-def _set_password(db: Session, *, user_id: str, password_hash: str, now: datetime) -> None:
+def set_password(db: Session, *, user_id: str, password_hash: str, now: datetime) -> None:
+    """Store a new password; links made before it that would set another one work no more."""
     user = db.get_one(User, user_id)
     user.password_hash = password_hash
     user.password_changed_at = now

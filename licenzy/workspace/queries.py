@@ -14,7 +14,7 @@ from sqlmodel.sql.expression import Select, SelectOfScalar
 from licenzy.db.columns import Instant
 from licenzy.db.reads import read_all, read_first
 from licenzy.workspace import rules
-from licenzy.workspace.models import Membership, Role, User, Workspace
+from licenzy.workspace.models import Invitation, Membership, PasswordReset, Role, User, Workspace
 from licenzy.workspace.sign_in_models import SignInSession
 
 
@@ -107,6 +107,29 @@ def find_user(*, email: str) -> SelectOfScalar[User]:
 def user_by_id(db: Session, *, user_id: str) -> User:
     """The person with this id, who must exist."""
     return db.get_one(User, user_id)
+
+
+def invitation_by_token(db: Session, *, token: str) -> Invitation | None:
+    """The invitation that a link is of, whatever has become of it."""
+    return db.exec(select(Invitation).where(Invitation.token_hash == rules.token_hash(token))).first()
+
+
+def open_reset_by_token(db: Session, *, token: str, now: datetime) -> tuple[PasswordReset, User] | None:
+    """What a link that sets a password is of; None once it is used, revoked or too old, once the password
+    was changed after it was made, and while its person is disabled."""
+    return db.exec(
+        select(PasswordReset, User)
+        .join(User, col(User.id) == col(PasswordReset.user_id))
+        .where(
+            PasswordReset.token_hash == rules.token_hash(token),
+            col(PasswordReset.used_at).is_(None),
+            col(PasswordReset.revoked_at).is_(None),
+            col(PasswordReset.expires_at) > now,
+            col(PasswordReset.created_at) >= col(User.password_changed_at),
+            col(User.disabled_at).is_(None),
+        )
+        .execution_options(populate_existing=True)
+    ).first()
 
 
 def names_of(db: Session, *, user_ids: Collection[str]) -> dict[str, str]:

@@ -145,6 +145,12 @@ OWN_LIMIT = Limit(burst=20, apart=timedelta(minutes=1), most=60, window=timedelt
 """For one known device, and for one session that asks for the password again: what only a thief of the
 cookie could use up."""
 
+RESET_LIMIT = Limit(burst=3, apart=timedelta(minutes=15), most=6, window=timedelta(hours=6))
+"""For one address that links to reset a password are asked for: who has it is not flooded with mail."""
+
+RESET_ADDRESS_LIMIT = Limit(burst=10, apart=timedelta(minutes=1), most=60, window=timedelta(hours=1))
+"""For one network address, from which such links are asked for."""
+
 DEVICE_LIFE = timedelta(days=365)
 """How long a device is known after signing in."""
 
@@ -156,7 +162,7 @@ class Throttle:
     key: str
     """A hash that stands for the thing in the database."""
     limit: Limit
-    of: Literal["account", "address", "device", "session"]
+    of: Literal["account", "address", "device", "session", "reset", "reset_address"]
     about: str
     """The thing's name for the audit log."""
 
@@ -180,6 +186,17 @@ def device_throttle(device_id: str, email: str) -> Throttle:
 def session_throttle(session_id: str) -> Throttle:
     """By session that asks its person for the password again."""
     return Throttle(token_hash(f"session:{session_id}"), OWN_LIMIT, "session", session_id)
+
+
+def reset_throttle(email: str) -> Throttle:
+    """By what was typed: an address without an account is throttled like one that has one."""
+    return Throttle(token_hash(f"reset:{email}"), RESET_LIMIT, "reset", email[:200])
+
+
+def reset_address_throttle(ip: str | None) -> Throttle:
+    """By network, as sign-ins are."""
+    network = network_of(ip)
+    return Throttle(token_hash(f"reset_address:{network}"), RESET_ADDRESS_LIMIT, "reset_address", network)
 
 
 def network_of(ip: str | None) -> str:

@@ -54,6 +54,8 @@ _TOO_MANY = {
     "account": "Too many wrong passwords were tried for this e-mail address.",
     "address": "Too many sign-ins failed from your network in the last minute.",
     "device": "Too many wrong passwords were tried in this browser.",
+    "reset": "Too many links to reset the password of this e-mail address were requested.",
+    "reset_address": "Too many links to reset passwords were requested from your network.",
     "session": "Too many wrong passwords were tried in this session.",
 }
 

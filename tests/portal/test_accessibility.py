@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
@@ -14,6 +15,11 @@ from licenzy.alignment.modes import Mode
 from licenzy.portal.docs.renderer import guide_pages
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
+from licenzy.workspace.audit import Actor
+from licenzy.workspace.invitations import invite
+from licenzy.workspace.links import links_for
+from licenzy.workspace.models import Role
+from licenzy.workspace.password_links import issue_reset
 from tests.portal.filled_side import fill_side
 from tests.portal.set_up_side import side_pages
 from tests.support.cast import PASSWORD, Cast
@@ -57,7 +63,15 @@ EMPTY = (
     "/grants/new",
     "/reconciliation",
 )
-PUBLIC = ("/sign-in", "/checkout/done", "/checkout/canceled", "/nothing-here")
+PUBLIC = (
+    "/sign-in",
+    "/password-reset",
+    "/password-reset/no-token",
+    "/invitations/no-token",
+    "/checkout/done",
+    "/checkout/canceled",
+    "/nothing-here",
+)
 
 
 @pytest.fixture
@@ -125,6 +139,20 @@ def test_a_side_where_nothing_has_happened(browser: Any, address: str, cast: Cas
     side = f"/projects/{cast.project_id}/test"
     paths = [side + path for path in (*EMPTY, *(f"/setup/{step}" for step in STEPS))]
     assert complaints(browser, address, ["/projects", "/projects/new", "/account", *paths]) == []
+
+
+def test_the_team_and_the_links_it_makes(browser: Any, address: str, cast: Cast, runtime: Runtime) -> None:
+    links, now = links_for(runtime.settings, runtime.secret_box), runtime.clock()
+    place: dict[str, Any] = {"workspace_id": cast.owner.workspace_id, "actor": Actor(cast.owner.user_id)}
+    with runtime.database.write() as db:
+        invited = invite(db, links, email="new@example.com", role=Role.ADMIN, now=now, **place)
+        reset = issue_reset(db, links, user_id=cast.colleague.user_id, now=now, **place)
+    paths = [urlsplit(link.url).path for link in (invited, reset)]
+    assert complaints(browser, address, paths) == []
+    sign_in(browser, address)
+    team = f"/workspaces/{cast.owner.workspace_id}/team"
+    people = [f"{team}/{person.user_id}" for person in (cast.owner, cast.colleague)]
+    assert complaints(browser, address, [team, *people, paths[0]]) == []
 
 
 @pytest.mark.parametrize("mode", list(Mode))

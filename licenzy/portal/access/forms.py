@@ -52,3 +52,34 @@ class SignInForm(PortalForm):
             self.refusal = self.throttled = error
         else:
             super().refuse(error)
+
+
+class JoinForm(PortalForm):
+    name = StringField(
+        "Your name",
+        validators=[InputRequired("Enter your name."), Length(max=80)],
+        render_kw={"autocomplete": "name", "maxlength": 80},
+    )
+    password = PasswordField(
+        "Password",
+        description="At least 8 characters. A few unrelated words work well.",
+        validators=[InputRequired("Choose a password.")],
+        render_kw={"autocomplete": "new-password"},
+    )
+
+
+class ForgottenPasswordForm(PortalForm):
+    email = EmailField(
+        "E-mail address",
+        validators=[InputRequired("Enter your e-mail address."), Length(max=254)],
+        render_kw={"autocomplete": "username", "maxlength": 254},
+    )
+
+
+class NewPasswordForm(PortalForm):
+    password = PasswordField(
+        "New password",
+        description="At least 8 characters. A few unrelated words work well.",
+        validators=[InputRequired("Choose a password.")],
+        render_kw={"autocomplete": "new-password"},
+    )

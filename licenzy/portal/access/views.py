@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, abort, url_for
+from flask import abort, url_for
 from flask import request as flask_request
 from flask.typing import ResponseReturnValue
 
@@ -10,7 +10,7 @@ from licenzy.portal.access.forms import ClaimForm, SignInForm
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import public, signed_in
 from licenzy.portal.projects.views import workspace_to_grow
-from licenzy.portal.respond import go, own_path, show, show_form
+from licenzy.portal.respond import go, no_referrer, own_path, show, show_form
 from licenzy.portal.sessions import (
     SignedInUser,
     clear_session,
@@ -66,8 +66,8 @@ def claim(token: str) -> ResponseReturnValue:
                 now=runtime().clock(),
             )
             start_session(opened)
-            return _no_referrer(go(url_for("portal.home")))
-    return _no_referrer(show_form(form, "access/claim.html", "access/_claim_form.html"))
+            return no_referrer(go(url_for("portal.home")))
+    return no_referrer(show_form(form, "access/claim.html", "access/_claim_form.html"))
 
 
 @portal.route("/sign-in", methods=["GET", "POST"])
@@ -90,7 +90,8 @@ def sign_in() -> ResponseReturnValue:
             )
             start_session(opened)
             return go(target)
-    return show_form(form, "access/sign_in.html", "access/_sign_in_form.html")
+    mailed = runtime().settings.smtp is not None
+    return show_form(form, "access/sign_in.html", "access/_sign_in_form.html", mailed=mailed)
 
 
 @portal.post("/sign-out")
@@ -106,9 +107,3 @@ def sign_out(user: SignedInUser) -> ResponseReturnValue:
 def _is_claimed() -> bool:
     with runtime().database.read() as db:
         return queries.is_claimed(db)
-
-
-def _no_referrer(response: Response) -> Response:
-    """The address itself is the secret of this page, so no link may carry it on."""
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
