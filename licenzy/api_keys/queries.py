@@ -47,6 +47,7 @@ class PresentedKey(NamedTuple):
     mode: Mode
     revoked_at: datetime | None
     expires_at: datetime | None
+    scopes: str
     clock_offset_seconds: int | None
 
     @property
@@ -61,7 +62,7 @@ def presented_key(db: Session, *, key_hash: str) -> PresentedKey | None:
     if found is None:
         return None
     key, offset = found
-    return PresentedKey(key.id, key.project_id, key.mode, key.revoked_at, key.expires_at, offset)
+    return PresentedKey(key.id, key.project_id, key.mode, key.revoked_at, key.expires_at, key.scopes, offset)
 
 
 @read_first

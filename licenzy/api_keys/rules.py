@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 from licenzy.alignment.modes import Mode
+from licenzy.api_keys.models import KeyScope
 from licenzy.errors import ApiKeyExpired, ApiKeyInvalid, ApiKeyRevoked, InvalidRequest, StripeKeySent
 from licenzy.kit.names import clean_name, name_problem
 
@@ -79,6 +82,31 @@ def require_alive(key: Dated, now: Moment) -> None:
     """Raise ApiKeyRevoked or ApiKeyExpired for a key that opens nothing at `now`."""
     if not is_alive(key, now):
         raise ApiKeyExpired if key.revoked_at is None else ApiKeyRevoked
+
+
+_SUFFICIENT: dict[KeyScope, frozenset[str]] = {
+    KeyScope.RUNTIME: frozenset({KeyScope.RUNTIME.value}),
+    KeyScope.READ: frozenset({KeyScope.RUNTIME.value, KeyScope.READ.value}),
+    KeyScope.AUDIT: frozenset({KeyScope.AUDIT.value}),
+}
+
+
+@lru_cache(maxsize=64)
+def allows(scopes: str, needed: KeyScope) -> bool:
+    """Whether a key with these scopes, separated by spaces, may make a call that needs `needed`."""
+    return not _SUFFICIENT[needed].isdisjoint(scopes.split())
+
+
+def checked_scopes(words: Iterable[str]) -> str:
+    """The scopes as stored: each once, in one order. Raises InvalidRequest with the field `scopes`."""
+    chosen = set(words)
+    known = [scope.value for scope in KeyScope]
+    if not chosen or not chosen <= set(known):
+        raise InvalidRequest(
+            "The scopes of the key are invalid.",
+            fields={"scopes": f"must be one or more of {', '.join(known)}"},
+        )
+    return " ".join(word for word in known if word in chosen)
 
 
 def checked_name(name: str) -> str:
