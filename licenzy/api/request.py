@@ -21,6 +21,7 @@ from licenzy.api.credentials import hash_of_key
 from licenzy.api.incoming import Incoming, WsgiIncoming
 from licenzy.api.last_used import LastUsed
 from licenzy.api.misuse import MisuseRecorder
+from licenzy.api.refusal_log import RefusalLog
 from licenzy.api.reply import Reply
 from licenzy.api.routes import UNKNOWN_ROUTE, CallRoute
 from licenzy.api.schemas import Body, validated
@@ -56,6 +57,7 @@ class ApiState:
         self.last_used = LastUsed(runtime)
         self.checks = CheckCounter(runtime)
         self.misuse = MisuseRecorder(runtime)
+        self.refused = RefusalLog(runtime)
 
 
 class ApiRequest:
@@ -176,6 +178,8 @@ class ApiRequest:
 
     def answer_outcome(self, outcome: Outcome, *, replayed: bool) -> Reply:
         """The outcome of a call with an Idempotency-Key, told for the first time or again."""
+        if outcome.status >= 400 and self.caller is not None:
+            self.state.refused.note_outcome(self.caller, self.route, self.request_id, outcome)
         again = [("Idempotent-Replayed", "true")] if replayed else []
         return self._reply(outcome.status, outcome.body.encode(), again)
 
@@ -183,6 +187,9 @@ class ApiRequest:
         """A refusal, in the one shape that docs/errors.md describes."""
         if self.caller is not None:
             self.state.misuse.refusal(self.caller, error)
+            self.state.refused.note(
+                self.caller, self.route, self.request_id, status=error.status, code=error.code
+            )
         payload = refusal(error, self.request_id, self.caller.mode.value if self.caller else None)
         headers = list(error.headers.items())
         if error.status == 401:

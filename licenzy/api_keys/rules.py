@@ -9,6 +9,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
@@ -19,6 +20,15 @@ from licenzy.kit.names import clean_name, name_problem
 
 Moment: TypeAlias = Any
 """An instant: a datetime, or its microseconds since 1970; all that are compared are of one kind."""
+
+
+class Lived(Protocol):
+    """A key and when it was made."""
+
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
 
 
 class Dated(Protocol):
@@ -35,6 +45,8 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6
 NAME_MAX = 80
+REFUSALS_KEPT = 100
+"""How many refused calls are kept of each key: the newest."""
 
 _SHAPE = re.compile(r"lz_(?:test|live)_[0-9A-Za-z]{49}", re.ASCII)
 _STRIPE_KEY = re.compile(r"[sr]k_", re.ASCII)
@@ -95,6 +107,22 @@ _SUFFICIENT: dict[KeyScope, frozenset[str]] = {
 def allows(scopes: str, needed: KeyScope) -> bool:
     """Whether a key with these scopes, separated by spaces, may make a call that needs `needed`."""
     return not _SUFFICIENT[needed].isdisjoint(scopes.split())
+
+
+def last_moment(day: date) -> datetime:
+    """When a key expires whose last day this is, in UTC."""
+    return datetime.combine(day, time.max, UTC)
+
+
+def successor_expires_at(key: Lived, now: datetime) -> datetime | None:
+    """When a key expires that replaces this one `now`: it lives as long as the old one was to live."""
+    return None if key.expires_at is None else now + (key.expires_at - key.created_at)
+
+
+def ends_after(key: Lived, overlap: timedelta, now: datetime) -> datetime:
+    """When a key expires that is replaced `now`: after the overlap, unless its own end comes first."""
+    end = now + overlap
+    return end if key.expires_at is None else min(key.expires_at, end)
 
 
 def checked_scopes(words: Iterable[str]) -> str:
