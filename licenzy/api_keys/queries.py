@@ -41,6 +41,14 @@ def key(db: Session, scope: Scope, *, key_id: str, for_update: bool = False) -> 
     return found
 
 
+def scope_of_key(db: Session, *, key_id: str) -> Scope:
+    """The side of a key, for the command line, which works for all of them. Raises NotFound."""
+    found = db.get(ApiKey, key_id)
+    if found is None:
+        raise NotFound("There is no API key with this ID.")
+    return Scope(found.project_id, found.mode)
+
+
 @read_all
 def refusals(scope: Scope, *, key_id: str) -> SelectOfScalar[ApiKeyRefusal]:
     """The refused calls of a key that are kept, newest first."""

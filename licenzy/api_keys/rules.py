@@ -48,7 +48,8 @@ NAME_MAX = 80
 REFUSALS_KEPT = 100
 """How many refused calls are kept of each key: the newest."""
 
-_SHAPE = re.compile(r"lz_(?:test|live)_[0-9A-Za-z]{49}", re.ASCII)
+KEY_PATTERN = r"lz_(?:test|live)_[0-9A-Za-z]{49}"
+_SHAPE = re.compile(KEY_PATTERN, re.ASCII)
 _STRIPE_KEY = re.compile(r"[sr]k_", re.ASCII)
 
 
@@ -88,6 +89,13 @@ def is_alive(key: Dated, now: Moment) -> bool:
 def has_expired(key: Dated, now: Moment) -> bool:
     """Whether the time that the key was made for is up."""
     return key.expires_at is not None and bool(key.expires_at <= now)
+
+
+def state_of(key: Dated, now: Moment) -> str:
+    """`active`, `revoked` or `expired`."""
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if has_expired(key, now) else "active"
 
 
 def require_alive(key: Dated, now: Moment) -> None:
