@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import orjson
 
@@ -49,7 +48,7 @@ class RefusalLog:
         self.note(caller, route, request_id, status=outcome.status, code=code)
 
     def _write(self, refused: Mapping[_Key, _Calls]) -> None:
-        # In one order, so that no two processes wait for each other.
-        for (project_id, mode, key_id), calls in sorted(refused.items()):
-            keep = partial(keep_refusals, scope=Scope(project_id, mode), key_id=key_id, calls=calls)
-            self._database.retrying(keep)
+        # A transaction for each key, so that none holds up other writers for long.
+        for (project_id, mode, key_id), calls in refused.items():
+            with self._database.write() as db:
+                keep_refusals(db, Scope(project_id, mode), key_id=key_id, calls=calls)

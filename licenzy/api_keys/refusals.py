@@ -37,6 +37,9 @@ def keep_refusals(db: Session, scope: Scope, *, key_id: str, calls: Sequence[Ref
         ApiKeyRefusal.key_id == key_id,
     )
     # Ids of requests rise with time, so that their order is that of the calls.
-    too_old = select(ApiKeyRefusal.request_id).where(*of_key).order_by(col(ApiKeyRefusal.request_id).desc())
-    newest_too_old = too_old.offset(REFUSALS_KEPT).limit(1).scalar_subquery()
-    db.execute(delete(ApiKeyRefusal).where(*of_key, col(ApiKeyRefusal.request_id) <= newest_too_old))
+    ids = select(ApiKeyRefusal.request_id).where(*of_key)
+    newest_first = ids.order_by(col(ApiKeyRefusal.request_id).desc())
+    newest_too_old = newest_first.offset(REFUSALS_KEPT).limit(1).scalar_subquery()
+    # What another process is just removing is left to it: nobody waits for the other.
+    too_old = ids.where(col(ApiKeyRefusal.request_id) <= newest_too_old).with_for_update(skip_locked=True)
+    db.execute(delete(ApiKeyRefusal).where(*of_key, col(ApiKeyRefusal.request_id).in_(too_old)))
