@@ -11,6 +11,7 @@ from flask import session
 from licenzy.kit.clock import from_unix
 from licenzy.kit.secret_box import DecryptionFailed
 from licenzy.portal.guards import Side
+from licenzy.portal.sessions import SignedInUser
 from licenzy.runtime import runtime
 
 _SLOT = "one_time_secret"
@@ -18,24 +19,29 @@ _SECONDS = 300
 """How long the page may take to come; a copy of the cookie is worth nothing afterwards."""
 
 
-def put_secret(side: Side, secret: str, *, of: str) -> None:
-    """Have the next page about `of`, such as an endpoint's id, show this secret."""
+def put_secret(place: Side | SignedInUser, secret: str, *, of: str) -> None:
+    """Have the next page about `of`, such as an endpoint's id, show this secret.
+
+    `place` is where that page is: in a project's mode, or in one's own account.
+    """
     until = int(runtime().clock().timestamp()) + _SECONDS
-    session[_SLOT] = runtime().secret_box.encrypt(f"{until} {secret}", bound_to=_bound_to(side, of))
+    session[_SLOT] = runtime().secret_box.encrypt(f"{until} {secret}", bound_to=_bound_to(place, of))
 
 
-def take_secret(side: Side, *, of: str) -> str | None:
+def take_secret(place: Side | SignedInUser, *, of: str) -> str | None:
     """The secret that this page is to show, if there is one; it is given out once."""
     sealed = session.get(_SLOT)
     if sealed is None:
         return None
     try:
-        until, _, secret = runtime().secret_box.decrypt(sealed, bound_to=_bound_to(side, of)).partition(" ")
+        until, _, secret = runtime().secret_box.decrypt(sealed, bound_to=_bound_to(place, of)).partition(" ")
     except DecryptionFailed:  # It is the secret of another page.
         return None
     session.pop(_SLOT)
     return secret if runtime().clock() < from_unix(int(until)) else None
 
 
-def _bound_to(side: Side, of: str) -> str:
-    return f"one-time secret {side.user.session_id} {side.project_id} {side.mode} {of}"
+def _bound_to(place: Side | SignedInUser, of: str) -> str:
+    if isinstance(place, SignedInUser):
+        return f"one-time secret {place.session_id} account {of}"
+    return f"one-time secret {place.user.session_id} {place.project_id} {place.mode} {of}"

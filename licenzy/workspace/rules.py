@@ -145,6 +145,14 @@ OWN_LIMIT = Limit(burst=20, apart=timedelta(minutes=1), most=60, window=timedelt
 """For one known device, and for one session that asks for the password again: what only a thief of the
 cookie could use up."""
 
+SECOND_FACTOR_LIMIT = Limit(burst=5, apart=timedelta(minutes=5), most=60, window=timedelta(days=1))
+"""For the codes of one account's second step, which only who has its password may try.
+
+At any time three codes of a million are right: who has the password and tries 60 times a day, every day of a
+year, finds one with a probability of less than 7 percent, and each try is in the audit log. A device that is
+known for the account has a limit of its own, so whoever tries elsewhere does not keep its owner waiting.
+"""
+
 DEVICE_LIFE = timedelta(days=365)
 """How long a device is known after signing in."""
 
@@ -156,7 +164,7 @@ class Throttle:
     key: str
     """A hash that stands for the thing in the database."""
     limit: Limit
-    of: Literal["account", "address", "device", "session"]
+    of: Literal["account", "address", "device", "session", "second_factor"]
     about: str
     """The thing's name for the audit log."""
 
@@ -180,6 +188,18 @@ def device_throttle(device_id: str, email: str) -> Throttle:
 def session_throttle(session_id: str) -> Throttle:
     """By session that asks its person for the password again."""
     return Throttle(token_hash(f"session:{session_id}"), OWN_LIMIT, "session", session_id)
+
+
+def second_factor_throttle(user_id: str, device_id: str | None = None) -> Throttle:
+    """By account, for codes of its second step; by known device, where the browser is one."""
+    key = token_hash(f"second factor:{user_id}:{device_id or ''}")
+    return Throttle(key, SECOND_FACTOR_LIMIT, "second_factor", user_id)
+
+
+def passkey_throttle(ip: str | None) -> Throttle:
+    """By network, for sign-ins with passkeys that are begun: nobody is known yet."""
+    network = network_of(ip)
+    return Throttle(token_hash(f"passkeys:{network}"), ADDRESS_LIMIT, "address", network)
 
 
 def network_of(ip: str | None) -> str:

@@ -55,6 +55,7 @@ _TOO_MANY = {
     "address": "Too many sign-ins failed from your network in the last minute.",
     "device": "Too many wrong passwords were tried in this browser.",
     "session": "Too many wrong passwords were tried in this session.",
+    "second_factor": "Too many wrong codes were tried for this account.",
 }
 
 

@@ -30,6 +30,16 @@ class ClaimForm(PortalForm):
     )
 
 
+class SecondStepForm(PortalForm):
+    code = StringField(
+        "Code",
+        description="Six digits from your authenticator app, or one of your recovery codes.",
+        validators=[InputRequired("Enter a code."), Length(max=100)],
+        render_kw={"autocomplete": "one-time-code", "autocapitalize": "off", "spellcheck": "false"},
+    )
+    next = HiddenField()
+
+
 class SignInForm(PortalForm):
     throttled: TooManyTries | None = None
     """Set when no password is checked for a while."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wtforms import HiddenField, PasswordField
+from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired, Length
 
 from licenzy.portal.forms import PortalForm
@@ -15,6 +15,15 @@ class ConfirmForm(PortalForm):
         render_kw={"autocomplete": "current-password"},
     )
     next = HiddenField()
+
+
+class AppCodeForm(PortalForm):
+    code = StringField(
+        "Code",
+        description="The six digits that the app shows now.",
+        validators=[InputRequired("Enter the code that the app shows."), Length(max=100)],
+        render_kw={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"},
+    )
 
 
 class PasswordForm(PortalForm):
