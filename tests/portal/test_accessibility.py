@@ -17,6 +17,8 @@ from licenzy.settings import Settings
 from tests.portal.filled_side import fill_side
 from tests.portal.set_up_side import side_pages
 from tests.support.cast import PASSWORD, Cast
+from tests.support.clock import START
+from tests.support.codes import code_at
 from tests.support.servers import served
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
@@ -125,6 +127,29 @@ def test_a_side_where_nothing_has_happened(browser: Any, address: str, cast: Cas
     side = f"/projects/{cast.project_id}/test"
     paths = [side + path for path in (*EMPTY, *(f"/setup/{step}" for step in STEPS))]
     assert complaints(browser, address, ["/projects", "/projects/new", "/account", *paths]) == []
+
+
+def test_setting_a_second_factor_up_and_signing_in_with_it(browser: Any, address: str, cast: Cast) -> None:
+    sign_in(browser, address)
+    found = complaints(browser, address, ["/account/second-factor"])
+    browser.get_by_role("button", name="Set up authenticator app").click()
+    browser.get_by_text("1. Add the account to your app").wait_for()
+    found += complaints_here(browser, "/account/authenticator")
+    secret = browser.locator(".copy-line-text").inner_text().replace(" ", "")
+    browser.get_by_role("textbox", name="Code").fill(code_at(secret, START))
+    browser.get_by_role("button", name="Turn on").click()
+    browser.get_by_text("Save them now").wait_for()
+    found += complaints_here(browser, "/account/recovery-codes")
+    found += complaints(browser, address, ["/account"])
+    browser.context.clear_cookies()
+    browser.goto(f"{address}/sign-in")
+    browser.get_by_label("E-mail address").fill("owner@example.com")
+    browser.get_by_label("Password").fill(PASSWORD)
+    browser.get_by_role("button", name="Sign in").click()
+    browser.get_by_label("Code").fill("000000")
+    browser.get_by_role("button", name="Sign in").click()
+    browser.get_by_text("This code is wrong").wait_for()
+    assert [*found, *complaints_here(browser, "/sign-in/second-factor")] == []
 
 
 @pytest.mark.parametrize("mode", list(Mode))

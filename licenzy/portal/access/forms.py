@@ -40,6 +40,11 @@ class SecondStepForm(PortalForm):
     next = HiddenField()
 
 
+class PasskeyForm(PortalForm):
+    credential = HiddenField(validators=[InputRequired(), Length(max=20_000)])
+    next = HiddenField()
+
+
 class SignInForm(PortalForm):
     throttled: TooManyTries | None = None
     """Set when no password is checked for a while."""

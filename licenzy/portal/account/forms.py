@@ -7,6 +7,8 @@ from wtforms.validators import InputRequired, Length
 
 from licenzy.portal.forms import PortalForm
 
+_NEEDS_SCRIPTS = "Passkeys need JavaScript, which this browser does not run."
+
 
 class ConfirmForm(PortalForm):
     password = PasswordField(
@@ -24,6 +26,16 @@ class AppCodeForm(PortalForm):
         validators=[InputRequired("Enter the code that the app shows."), Length(max=100)],
         render_kw={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"},
     )
+
+
+class NewPasskeyForm(PortalForm):
+    name = StringField(
+        "Name",
+        description="By which you recognize it, such as the device that keeps it.",
+        validators=[InputRequired("Enter a name."), Length(max=80)],
+        render_kw={"maxlength": 80, "autocomplete": "off"},
+    )
+    credential = HiddenField(validators=[InputRequired(_NEEDS_SCRIPTS), Length(max=20_000)])
 
 
 class PasswordForm(PortalForm):

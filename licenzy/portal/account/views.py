@@ -85,7 +85,9 @@ def confirm(user: SignedInUser) -> ResponseReturnValue:
                 now=runtime().clock(),
             )
             return go(own_path(form.next.data))
-    return show_form(form, "account/confirm.html", "account/_confirm_form.html")
+    with runtime().database.read() as db:
+        factors = second_factors(db, user_id=user.user_id)
+    return show_form(form, "account/confirm.html", "account/_confirm_form.html", factors=factors)
 
 
 def _account_page(user: SignedInUser, form: PasswordForm) -> ResponseReturnValue:
