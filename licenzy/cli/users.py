@@ -88,6 +88,31 @@ def reset_password(wiring: Wiring, email: str, password_stdin: bool, as_json: bo
         click.echo(f"{email} has a new password. All their sessions have ended.")
 
 
+@users.command("reset-second-factor")
+@click.option("--email", required=True, help="The e-mail address they sign in with.")
+@json_option
+@pass_wiring
+def reset_second_factor(wiring: Wiring, email: str, as_json: bool) -> None:
+    """Remove a person's second factors and recovery codes, and end all their sessions."""
+    from licenzy.errors import InvalidRequest
+    from licenzy.workspace import queries, rules, second_factor
+    from licenzy.workspace.audit import Actor
+
+    runtime = wiring.migrated_runtime()
+    with runtime.database.write() as db:
+        user = queries.find_user(db, email=rules.normal_email(email) or email)
+        if user is None:
+            raise InvalidRequest(fields={"email": "No person has this e-mail address."})
+        second_factor.reset_second_factor(
+            db, actor=Actor(), user_id=user.id, workspace_id=None, now=runtime.clock()
+        )
+    if as_json:
+        print_json({"email": user.email, "reset": True})
+    else:
+        click.echo(f"{user.email} has no second factor now and signs in with the password.")
+        click.echo("All their sessions have ended.")
+
+
 def _read_password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")

@@ -9,8 +9,12 @@ from flask import Flask
 from htmx_flask import Htmx
 
 import licenzy.portal.access.invitations
+import licenzy.portal.access.passkeys
 import licenzy.portal.access.password_resets
+import licenzy.portal.access.second_step
 import licenzy.portal.access.views
+import licenzy.portal.account.passkeys
+import licenzy.portal.account.second_factor
 import licenzy.portal.account.views
 import licenzy.portal.alignment.views
 import licenzy.portal.api_keys.views

@@ -33,9 +33,12 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types
             return self.refusal.status
         return 422 if self.is_submitted() else 200
 
-    def refusals(self) -> _Refusals:
-        """Within it a verb is tried: what the verb refuses is put into the form, and what follows goes on."""
-        return _Refusals(self)
+    def refusals(self, *, besides: type[LicenzyError] = NotFound) -> _Refusals:
+        """Within it a verb is tried: what the verb refuses is put into the form, and what follows goes on.
+
+        That the address names nothing is no matter of a form, nor is what the caller names in `besides`.
+        """
+        return _Refusals(self, (NotFound, besides))
 
     def field_named(self, name: str) -> Any:
         """The field that a verb means by this name; none where the form has none."""
@@ -55,10 +58,10 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types
 
 
 class _Refusals:
-    """The context of `PortalForm.refusals`. That the address names nothing is no matter of a form."""
+    """The context of `PortalForm.refusals`."""
 
-    def __init__(self, form: PortalForm) -> None:
-        self._form = form
+    def __init__(self, form: PortalForm, besides: tuple[type[LicenzyError], ...]) -> None:
+        self._form, self._besides = form, besides
 
     def __enter__(self) -> None:
         return None
@@ -66,7 +69,7 @@ class _Refusals:
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> bool:
-        if not isinstance(error, LicenzyError) or isinstance(error, NotFound):
+        if not isinstance(error, LicenzyError) or isinstance(error, self._besides):
             return False
         self._form.refuse(error)
         return True

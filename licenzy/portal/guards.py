@@ -21,6 +21,7 @@ from licenzy.runtime import runtime
 from licenzy.workspace.audit import Actor, is_recorded, record_once
 from licenzy.workspace.models import Role, Workspace
 from licenzy.workspace.queries import workspaces_of
+from licenzy.workspace.second_factor_rules import may_enter
 
 View = Callable[..., ResponseReturnValue]
 
@@ -131,6 +132,9 @@ def require_workspace_role() -> ResponseReturnValue | None:
     if needed is None:
         abort(403)
     member = WorkspaceMember(found[0], found[1], user)
+    ask = ask_second_factor(user, member.workspace_id)
+    if ask is not None:
+        return ask
     if not member.may(needed):
         sentence = (
             f"This needs the role {needed.value}, and your role in this workspace is {member.role.value}. "
@@ -162,6 +166,9 @@ def require_project_role() -> ResponseReturnValue | None:
     needed = getattr(current_app.view_functions[request.endpoint or ""], "needed_role", None)
     if needed is None:
         abort(403)
+    ask = ask_second_factor(user, side.project.workspace_id)
+    if ask is not None:
+        return ask
     if not side.may(needed):
         sentence = (
             f"This needs the role {needed.value}, and your role in this project is {side.role.value}. "
@@ -170,6 +177,20 @@ def require_project_role() -> ResponseReturnValue | None:
         refuse_role(user, sentence, needed=needed, side=side)
     values["side"] = side
     return None
+
+
+def ask_second_factor(user: SignedInUser, workspace_id: str) -> ResponseReturnValue | None:
+    """Where to give a second factor, or to set one up, in a session that lacks what the workspace requires.
+
+    None for a session that may enter. The pages of one's account, which have no such guard, stay open.
+    """
+    if user.second_factor_at is not None:
+        return None
+    with runtime().database.read() as db:
+        required_at = db.get_one(Workspace, workspace_id).second_factor_required_at
+    if may_enter(required_at=required_at, given_at=user.second_factor_at):
+        return None
+    return go(url_for("portal.second_factor", next=current_page()))
 
 
 def fill_in_project(_endpoint: str, values: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, after_this_request, request, session
@@ -33,6 +34,8 @@ class SignedInUser(UserMixin):  # type: ignore[misc]  # flask_login carries no t
     fresh: bool
     """Whether the password was given recently enough to change credentials."""
     token: str
+    second_factor_at: datetime | None = None
+    """When this session was given a second factor."""
 
     def get_id(self) -> str:
         """What the cookie keeps: the session's token, not the person's id."""
@@ -189,6 +192,7 @@ def _user_of_token(token: str) -> SignedInUser | None:
         session_id=found.session_id,
         fresh=rules.is_fresh(found.authenticated_at, now=now),
         token=token,
+        second_factor_at=found.second_factor_at,
     )
 
 

@@ -35,6 +35,7 @@ from licenzy.portal.navigation import (
     sandbox_clock,
     workspace_pages,
 )
+from licenzy.portal.passkey_questions import passkeys_offered
 from licenzy.portal.sessions import signed_in_user
 from licenzy.usage.window_history import strip
 
@@ -56,6 +57,7 @@ def register_template_helpers(app: Flask) -> None:
         navigation=navigation,
         next_setup_step=next_setup_step,
         projects_here=projects_here,
+        passkeys_offered=passkeys_offered,
         sandbox_clock=sandbox_clock,
         side=current_side,
         typed_word=typed_word,

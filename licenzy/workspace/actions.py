@@ -1,5 +1,7 @@
 """Verbs about people: claim an installation, sign in and out, change and reset passwords.
 
+Who has a second factor gives it next: `second_step.py`, and passkeys by `passkeys.py`.
+
 Verbs that take a `Database` hash passwords, which takes tens of milliseconds, and so open their own
 short transactions around it; a failed try must also be counted although the caller is refused.
 """
@@ -18,18 +20,21 @@ from licenzy.kit.ids import new_id
 from licenzy.kit.names import clean_name, name_problem
 from licenzy.workspace import queries, rules
 from licenzy.workspace.audit import Actor, record
+from licenzy.workspace.challenges import SecondFactorNeeded, begin_challenge
+from licenzy.workspace.factor_queries import second_factors
 from licenzy.workspace.models import Installation, Membership, Role, User, Workspace
 from licenzy.workspace.passwords import Passwords, common_passwords
 from licenzy.workspace.sessions import (
     Device,
     Opened,
+    end_other_sessions,
     end_session,
     end_sessions,
     note_seen,
     open_session,
     sign_out,
 )
-from licenzy.workspace.sign_in_models import SignInSession
+from licenzy.workspace.sign_in_models import ChallengeKind, SignInSession
 from licenzy.workspace.throttling import TooManyTries, count_try, take_back_try, throttle_state
 
 __all__ = [
@@ -37,12 +42,14 @@ __all__ = [
     "AlreadyClaimed",
     "Device",
     "Opened",
+    "SecondFactorNeeded",
     "SignInRefused",
     "TooManyTries",
     "change_password",
     "claim_install",
     "confirm_password",
     "create_user",
+    "end_other_sessions",
     "end_session",
     "ensure_first_workspace",
     "note_seen",
@@ -145,8 +152,8 @@ def create_user(
 
 def sign_in(
     database: Database, *, email: str, password: str, device: Device, hasher: Passwords, now: datetime
-) -> Opened:
-    """Open a session for who knows the password.
+) -> Opened | SecondFactorNeeded:
+    """Open a session for who knows the password, or go on to the second factor of who has one.
 
     Raises SignInRefused, worded and timed alike for an unknown address and a wrong password, and
     TooManyTries before any password is looked at. A device that is known for the account has a limit of
@@ -170,13 +177,18 @@ def sign_in(
     user_id, changed_at = user.id, user.password_changed_at
     renewed = hasher.hash(password) if hasher.is_outdated(user.password_hash) else None
 
-    def open_it(db: Session) -> Opened:
+    def open_it(db: Session) -> Opened | SecondFactorNeeded:
         take_back_try(db, throttles=throttles, now=now)
-        person = db.get_one(User, user_id)
+        person = db.get_one(User, user_id, populate_existing=True, with_for_update=True)
         if person.password_changed_at != changed_at or person.disabled_at is not None:
             raise SignInRefused  # Changed while the given one was looked at, which ended all sessions.
         if renewed is not None and person.password_hash == stored:
             person.password_hash = renewed
+        if second_factors(db, user_id=user_id).has_any:
+            record(db, actor=actor, action="sign_in.password_accepted", about=user_id, now=now)
+            return SecondFactorNeeded(
+                begin_challenge(db, kind=ChallengeKind.SECOND_FACTOR, user=person, now=now)
+            )
         record(db, actor=actor, action="sign_in.succeeded", about=user_id, now=now)
         return open_session(db, user_id=user_id, device=device, now=now)
 

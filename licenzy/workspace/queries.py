@@ -28,6 +28,7 @@ class SignedIn:
     session_id: str
     authenticated_at: datetime
     last_seen_at: datetime
+    second_factor_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def signed_in_by_token(db: Session, *, token: str, now: datetime) -> SignedIn | 
         session_id=session.id,
         authenticated_at=session.authenticated_at,
         last_seen_at=session.last_seen_at,
+        second_factor_at=session.second_factor_at,
     )
 
 

@@ -150,6 +150,13 @@ RESET_LIMIT = Limit(burst=3, apart=timedelta(minutes=15), most=6, window=timedel
 
 RESET_ADDRESS_LIMIT = Limit(burst=10, apart=timedelta(minutes=1), most=60, window=timedelta(hours=1))
 """For one network address, from which such links are asked for."""
+SECOND_FACTOR_LIMIT = Limit(burst=5, apart=timedelta(minutes=5), most=60, window=timedelta(days=1))
+"""For the codes of one account's second step, which only who has its password may try.
+
+At any time three codes of a million are right: who has the password and tries 60 times a day, every day of a
+year, finds one with a probability of less than 7 percent, and each try is in the audit log. A device that is
+known for the account has a limit of its own, so whoever tries elsewhere does not keep its owner waiting.
+"""
 
 DEVICE_LIFE = timedelta(days=365)
 """How long a device is known after signing in."""
@@ -162,7 +169,7 @@ class Throttle:
     key: str
     """A hash that stands for the thing in the database."""
     limit: Limit
-    of: Literal["account", "address", "device", "session", "reset", "reset_address"]
+    of: Literal["account", "address", "device", "session", "reset", "reset_address", "second_factor"]
     about: str
     """The thing's name for the audit log."""
 
@@ -197,6 +204,18 @@ def reset_address_throttle(ip: str | None) -> Throttle:
     """By network, as sign-ins are."""
     network = network_of(ip)
     return Throttle(token_hash(f"reset_address:{network}"), RESET_ADDRESS_LIMIT, "reset_address", network)
+
+
+def second_factor_throttle(user_id: str, device_id: str | None = None) -> Throttle:
+    """By account, for codes of its second step; by known device, where the browser is one."""
+    key = token_hash(f"second factor:{user_id}:{device_id or ''}")
+    return Throttle(key, SECOND_FACTOR_LIMIT, "second_factor", user_id)
+
+
+def passkey_throttle(ip: str | None) -> Throttle:
+    """By network, for sign-ins with passkeys that are begun: nobody is known yet."""
+    network = network_of(ip)
+    return Throttle(token_hash(f"passkeys:{network}"), ADDRESS_LIMIT, "address", network)
 
 
 def network_of(ip: str | None) -> str:

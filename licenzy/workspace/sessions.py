@@ -15,7 +15,7 @@ from licenzy.kit.ids import new_id
 from licenzy.workspace import rules
 from licenzy.workspace.audit import Actor, record
 from licenzy.workspace.models import User
-from licenzy.workspace.sign_in_models import SignInSession
+from licenzy.workspace.sign_in_models import SignInMethod, SignInSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,16 @@ def renewed_device(user: User, device: Device, *, now: datetime) -> KnownDevice:
     )
 
 
-def open_session(db: Session, *, user_id: str, device: Device, now: datetime) -> Opened:
-    """A new session for who has just given the right password."""
+def open_session(
+    db: Session,
+    *,
+    user_id: str,
+    device: Device,
+    now: datetime,
+    second_factor_at: datetime | None = None,
+    method: SignInMethod = SignInMethod.PASSWORD,
+) -> Opened:
+    """A new session for who has just proved who they are, and by a second factor where there is one."""
     token = secrets.token_urlsafe(32)
     db.add(
         SignInSession(
@@ -81,6 +89,8 @@ def open_session(db: Session, *, user_id: str, device: Device, now: datetime) ->
             created_at=now,
             last_seen_at=now,
             authenticated_at=now,
+            second_factor_at=second_factor_at,
+            method=method,
             expires_at=now + rules.SESSION_LIFE,
             ip=device.ip,
             user_agent=device.user_agent[:300],
@@ -102,6 +112,21 @@ def end_session(db: Session, *, actor: Actor, session_id: str, now: datetime) ->
     if not _revoke(db, actor=actor, session_id=session_id, now=now):
         raise NotFound("This browser is not signed in any more.")
     record(db, actor=actor, action="session.ended", about=session_id, now=now)
+
+
+def end_other_sessions(db: Session, *, actor: Actor, session_id: str, now: datetime) -> int:
+    """End all of one's own sessions but this one; the number of those that ended."""
+    ended = end_sessions(db, user_id=actor.user_id or "", except_id=session_id, now=now)
+    if ended:
+        record(
+            db,
+            actor=actor,
+            action="sessions.ended",
+            about=actor.user_id or "",
+            after={"ended": ended},
+            now=now,
+        )
+    return ended
 
 
 def note_seen(db: Session, *, session_id: str, now: datetime) -> None:

@@ -12,6 +12,14 @@ from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table
 
 
+class SignInMethod(StrEnum):
+    """What opened a session."""
+
+    PASSWORD = "password"
+    PASSKEY = "passkey"
+    SINGLE_SIGN_ON = "single_sign_on"
+
+
 class SignInSession(Table, table=True):
     """One browser that is signed in. Its cookie holds a random token; here is only the token's hash."""
 
@@ -35,6 +43,11 @@ class SignInSession(Table, table=True):
     user_agent: str = ""
     unheeded_header: str | None = None
     """The header by which a proxy named another client address, where no proxy is trusted to."""
+    method: SignInMethod = Field(
+        default=SignInMethod.PASSWORD,
+        sa_type=Word(SignInMethod),
+        sa_column_kwargs={"server_default": SignInMethod.PASSWORD.value},
+    )
 
 
 class PasswordTries(Table, table=True):
@@ -71,6 +84,8 @@ class SignInChallenge(Table, table=True):
     """Whose password proved right; None where nobody is known yet."""
     secrets: str | None = None
     """What the answer is checked with (a challenge, a nonce, a verifier), encrypted."""
+    password_stamp: str | None = None
+    """Of the password that proved right (`rules.password_stamp`): another one ends what was begun."""
     created_at: datetime = Field(sa_type=Instant)
     expires_at: datetime = Field(sa_type=Instant, index=True)
     used_at: datetime | None = Field(default=None, sa_type=Instant)

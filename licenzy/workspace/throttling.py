@@ -57,6 +57,7 @@ _TOO_MANY = {
     "reset": "Too many links to reset the password of this e-mail address were requested.",
     "reset_address": "Too many links to reset passwords were requested from your network.",
     "session": "Too many wrong passwords were tried in this session.",
+    "second_factor": "Too many wrong codes were tried for this account.",
 }
 
 

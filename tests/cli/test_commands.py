@@ -23,7 +23,11 @@ from licenzy.deliveries.models import EventType
 from licenzy.kit.stopping import StopSignal
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings, SettingsError
+from licenzy.workspace.factor_queries import second_factors
+from licenzy.workspace.queries import sessions_of
 from tests.support.cast import PASSWORD, Cast
+from tests.support.clock import START
+from tests.support.codes import app_of
 from tests.support.next_version import migrate_further
 
 Run = Callable[..., Result]
@@ -176,6 +180,21 @@ def test_somebody_is_added_and_gets_another_password(run: Run) -> None:
     assert again.exit_code == 0, again.output
 
 
+def test_a_second_factor_is_reset(run: Run, database: Database, runtime: Runtime, cast: Cast) -> None:
+    app_of(database, runtime.secret_box, cast.owner.user_id)
+    reset = ("users", "reset-second-factor", "--email")
+    printed = printed_json(run(*reset, "Owner@example.com", "--json"))
+    assert printed == {"email": "owner@example.com", "reset": True}
+    with database.read() as db:
+        assert not second_factors(db, user_id=cast.owner.user_id).has_any
+        assert sessions_of(db, user_id=cast.owner.user_id, now=START) == []
+    again = run(*reset, "owner@example.com")
+    assert again.stdout.startswith("owner@example.com has no second factor now")
+    unknown = run(*reset, "nobody@example.com")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert "No person has this e-mail address." in unknown.stderr
+
+
 def test_a_weak_password_is_refused_with_the_reason(run: Run) -> None:
     result = run("users", "create", "--email", "ada@example.com", "--password-stdin", input="password\n")
     assert result.exit_code == 1
@@ -199,6 +218,7 @@ SOMEWHERE = ("--project", "prj_1", "--mode", "test")
         ("doctor",),
         ("users", "create", "--email", "ada@example.com", "--password-stdin"),
         ("users", "reset-password", "--email", "ada@example.com", "--password-stdin"),
+        ("users", "reset-second-factor", "--email", "ada@example.com"),
         ("keys", "list", *SOMEWHERE),
         ("endpoints", "list", *SOMEWHERE),
         ("apply", "shop.toml"),

@@ -23,6 +23,8 @@ from licenzy.workspace.password_links import issue_reset
 from tests.portal.filled_side import fill_side
 from tests.portal.set_up_side import side_pages
 from tests.support.cast import PASSWORD, Cast
+from tests.support.clock import START
+from tests.support.codes import code_at
 from tests.support.servers import served
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
@@ -153,6 +155,29 @@ def test_the_team_and_the_links_it_makes(browser: Any, address: str, cast: Cast,
     team = f"/workspaces/{cast.owner.workspace_id}/team"
     people = [f"{team}/{person.user_id}" for person in (cast.owner, cast.colleague)]
     assert complaints(browser, address, [team, *people, paths[0]]) == []
+
+
+def test_setting_a_second_factor_up_and_signing_in_with_it(browser: Any, address: str, cast: Cast) -> None:
+    sign_in(browser, address)
+    found = complaints(browser, address, ["/account/second-factor"])
+    browser.get_by_role("button", name="Set up authenticator app").click()
+    browser.get_by_text("1. Add the account to your app").wait_for()
+    found += complaints_here(browser, "/account/authenticator")
+    secret = browser.locator(".copy-line-text").inner_text().replace(" ", "")
+    browser.get_by_role("textbox", name="Code").fill(code_at(secret, START))
+    browser.get_by_role("button", name="Turn on").click()
+    browser.get_by_text("Save them now").wait_for()
+    found += complaints_here(browser, "/account/recovery-codes")
+    found += complaints(browser, address, ["/account"])
+    browser.context.clear_cookies()
+    browser.goto(f"{address}/sign-in")
+    browser.get_by_label("E-mail address").fill("owner@example.com")
+    browser.get_by_label("Password").fill(PASSWORD)
+    browser.get_by_role("button", name="Sign in").click()
+    browser.get_by_label("Code").fill("000000")
+    browser.get_by_role("button", name="Sign in").click()
+    browser.get_by_text("This code is wrong").wait_for()
+    assert [*found, *complaints_here(browser, "/sign-in/second-factor")] == []
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -37,7 +37,7 @@ def sign_in(
     hasher: Passwords = HASHER,
     now: datetime = START,
 ) -> actions.Opened:
-    return actions.sign_in(
+    opened = actions.sign_in(
         database,
         email=email,
         password=password,
@@ -45,6 +45,8 @@ def sign_in(
         hasher=hasher,
         now=now,
     )
+    assert isinstance(opened, actions.Opened)
+    return opened
 
 
 def actions_recorded(database: Database) -> list[str]:

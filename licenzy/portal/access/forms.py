@@ -30,6 +30,21 @@ class ClaimForm(PortalForm):
     )
 
 
+class SecondStepForm(PortalForm):
+    code = StringField(
+        "Code",
+        description="Six digits from your authenticator app, or one of your recovery codes.",
+        validators=[InputRequired("Enter a code."), Length(max=100)],
+        render_kw={"autocomplete": "one-time-code", "autocapitalize": "off", "spellcheck": "false"},
+    )
+    next = HiddenField()
+
+
+class PasskeyForm(PortalForm):
+    credential = HiddenField(validators=[InputRequired(), Length(max=20_000)])
+    next = HiddenField()
+
+
 class SignInForm(PortalForm):
     throttled: TooManyTries | None = None
     """Set when no password is checked for a while."""

@@ -7,6 +7,7 @@ from flask import request as flask_request
 from flask.typing import ResponseReturnValue
 
 from licenzy.portal.access.forms import ClaimForm, SignInForm
+from licenzy.portal.access.second_step import go_to_second_step
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import public, signed_in
 from licenzy.portal.projects.views import workspace_to_grow
@@ -88,6 +89,8 @@ def sign_in() -> ResponseReturnValue:
                 hasher=password_hasher(),
                 now=runtime().clock(),
             )
+            if isinstance(opened, actions.SecondFactorNeeded):
+                return go_to_second_step(opened, target=target)
             start_session(opened)
             return go(target)
     mailed = runtime().settings.smtp is not None

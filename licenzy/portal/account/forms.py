@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from wtforms import HiddenField, PasswordField
+from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired, Length
 
 from licenzy.portal.forms import PortalForm
+
+_NEEDS_SCRIPTS = "Passkeys need JavaScript, which this browser does not run."
 
 
 class ConfirmForm(PortalForm):
@@ -15,6 +17,25 @@ class ConfirmForm(PortalForm):
         render_kw={"autocomplete": "current-password"},
     )
     next = HiddenField()
+
+
+class AppCodeForm(PortalForm):
+    code = StringField(
+        "Code",
+        description="The six digits that the app shows now.",
+        validators=[InputRequired("Enter the code that the app shows."), Length(max=100)],
+        render_kw={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"},
+    )
+
+
+class NewPasskeyForm(PortalForm):
+    name = StringField(
+        "Name",
+        description="By which you recognize it, such as the device that keeps it.",
+        validators=[InputRequired("Enter a name."), Length(max=80)],
+        render_kw={"maxlength": 80, "autocomplete": "off"},
+    )
+    credential = HiddenField(validators=[InputRequired(_NEEDS_SCRIPTS), Length(max=20_000)])
 
 
 class PasswordForm(PortalForm):

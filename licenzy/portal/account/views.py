@@ -14,6 +14,7 @@ from licenzy.portal.respond import go, own_path, show_form
 from licenzy.portal.sessions import SignedInUser, password_hasher, remember_device
 from licenzy.runtime import runtime
 from licenzy.workspace import actions, queries
+from licenzy.workspace.factor_queries import second_factors
 
 
 @portal.get("/account")
@@ -56,6 +57,18 @@ def end_session(user: SignedInUser, session_id: str) -> ResponseReturnValue:
     return go(url_for("portal.account"))
 
 
+@portal.post("/account/sessions/end-others")
+@signed_in
+def end_other_sessions(user: SignedInUser) -> ResponseReturnValue:
+    """Sign out everywhere but here."""
+    with runtime().database.write() as db:
+        ended = actions.end_other_sessions(
+            db, actor=user.actor, session_id=user.session_id, now=runtime().clock()
+        )
+    flash(f"{number(ended)} other session{'' if ended == 1 else 's'} ended.", "success")
+    return go(url_for("portal.account"))
+
+
 @portal.route("/account/confirm", methods=["GET", "POST"])
 @signed_in
 def confirm(user: SignedInUser) -> ResponseReturnValue:
@@ -72,10 +85,20 @@ def confirm(user: SignedInUser) -> ResponseReturnValue:
                 now=runtime().clock(),
             )
             return go(own_path(form.next.data))
-    return show_form(form, "account/confirm.html", "account/_confirm_form.html")
+    with runtime().database.read() as db:
+        factors = second_factors(db, user_id=user.user_id)
+    return show_form(form, "account/confirm.html", "account/_confirm_form.html", factors=factors)
 
 
 def _account_page(user: SignedInUser, form: PasswordForm) -> ResponseReturnValue:
     with runtime().database.read() as db:
         sessions = queries.sessions_of(db, user_id=user.user_id, now=runtime().clock())
-    return show_form(form, "account/page.html", "account/_password_form.html", user=user, sessions=sessions)
+        factors = second_factors(db, user_id=user.user_id)
+    return show_form(
+        form,
+        "account/page.html",
+        "account/_password_form.html",
+        user=user,
+        sessions=sessions,
+        factors=factors,
+    )

@@ -6,7 +6,7 @@ from flask import url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.portal.blueprint import portal
-from licenzy.portal.guards import refuse_role, signed_in
+from licenzy.portal.guards import ask_second_factor, refuse_role, signed_in
 from licenzy.portal.projects.forms import NewProjectForm
 from licenzy.portal.respond import go, show, show_form
 from licenzy.portal.sessions import SignedInUser
@@ -33,6 +33,9 @@ def new_project(user: SignedInUser) -> ResponseReturnValue:
     workspace_id = workspace_to_grow(user)
     if workspace_id is None:
         refuse_role(user, "Only admins and owners of a workspace can make projects.", needed=Role.ADMIN)
+    ask = ask_second_factor(user, workspace_id)
+    if ask is not None:
+        return ask
     form = NewProjectForm()
     if form.validate_on_submit():
         with form.refusals():

@@ -101,6 +101,7 @@ def upgrade() -> None:
     sa.Column('kind', sa.String(32), nullable=False),
     sa.Column('user_id', sa.String(), nullable=True),
     sa.Column('secrets', sa.String(), nullable=True),
+    sa.Column('password_stamp', sa.String(), nullable=True),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.Column('expires_at', sa.BigInteger(), nullable=False),
     sa.Column('used_at', sa.BigInteger(), nullable=True),
@@ -148,6 +149,7 @@ def upgrade() -> None:
     op.add_column('projects', sa.Column('archived_at', sa.BigInteger(), nullable=True))
     op.add_column('projects', sa.Column('deleted_at', sa.BigInteger(), nullable=True))
     op.add_column('sign_in_sessions', sa.Column('second_factor_at', sa.BigInteger(), nullable=True))
+    op.add_column('sign_in_sessions', sa.Column('method', sa.String(32), server_default='password', nullable=False))
     op.add_column('workspaces', sa.Column('time_zone', sa.String(64), server_default='UTC', nullable=False))
     op.add_column('workspaces', sa.Column('date_format', sa.String(32), server_default='day_first', nullable=False))
     op.add_column('workspaces', sa.Column('second_factor_required_at', sa.BigInteger(), nullable=True))
