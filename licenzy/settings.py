@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from cryptography.fernet import Fernet
 
 from licenzy.kit.hosts import is_address, is_loopback, is_wildcard
+from licenzy.kit.openid_settings import OpenIdSettings, openid_settings
 from licenzy.kit.private_files import is_private, make_private
 
 _LOOPBACK = "127.0.0.1"
@@ -53,6 +54,8 @@ class Settings:
     """How many connections each web process accepts, idle ones included."""
     metrics_token: str | None = field(default=None, repr=False)
     allow_private_webhooks: bool = False
+    openid: OpenIdSettings | None = None
+    """The OpenID provider through which people may sign in."""
     prepared_statements: bool = True
     """Whether Postgres keeps statements for a connection; off behind a pooler that loses them."""
     address_is_set: bool = False
@@ -144,6 +147,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         connections=_number(env, "LICENZY_CONNECTIONS", 1024, low=64, high=65_536),
         metrics_token=env.get("LICENZY_METRICS_TOKEN") or None,
         allow_private_webhooks=_flag(env, "LICENZY_ALLOW_PRIVATE_WEBHOOKS", default=False),
+        openid=_openid(env),
         prepared_statements=_flag(env, "LICENZY_PREPARED_STATEMENTS", default=True),
         address_is_set=bool(env.get("LICENZY_BASE_URL") or env.get("LICENZY_PORT", "").strip()),
     )
@@ -152,6 +156,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if path != instance or is_own:
             make_private(path)
     return settings
+
+
+def _openid(env: Mapping[str, str]) -> OpenIdSettings | None:
+    try:
+        return openid_settings(env)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _base_url(env: Mapping[str, str], host: str, port: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from flask import Flask
 from htmx_flask import Htmx
 
+import licenzy.portal.access.provider
 import licenzy.portal.access.views
 import licenzy.portal.account.views
 import licenzy.portal.alignment.views
@@ -38,6 +39,7 @@ import licenzy.portal.setup.go_live
 import licenzy.portal.setup.views
 import licenzy.portal.team.views
 import licenzy.portal.untracked.views
+from licenzy.portal.access.provider import register_provider
 from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project, workspace
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
@@ -61,6 +63,7 @@ def register(app: Flask) -> None:
     Htmx(app)
     init_sessions(app, settings)
     register_template_helpers(app)
+    register_provider(app)
     answer_errors(app)
     app.url_map.converters.update(id=IdInPath, mode=ModeInPath, stripe_id=StripeIdInPath)
     app.register_blueprint(portal)
