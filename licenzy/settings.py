@@ -10,15 +10,16 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from cryptography.fernet import Fernet
 
 from licenzy.kit.hosts import is_address, is_loopback, is_wildcard
+from licenzy.kit.openid_settings import OpenIdSettings, openid_settings
+from licenzy.kit.patterns import is_patterned
 from licenzy.kit.private_files import is_private, make_private
-from licenzy.kit.smtp_server import SmtpServer, sender_problem, smtp_server
+from licenzy.kit.smtp_server import SMTP_FORM, SmtpServer, sender_problem, smtp_server
 
 _LOOPBACK = "127.0.0.1"
 _SQLITE = "sqlite:///"
@@ -58,6 +59,7 @@ class Settings:
     """The mail server; without one no mail is sent."""
     mail_from: str = ""
     """The address that mail comes from; empty without a mail server."""
+    openid: OpenIdSettings | None = None
     prepared_statements: bool = True
     """Whether Postgres keeps statements for a connection; off behind a pooler that loses them."""
     address_is_set: bool = False
@@ -151,6 +153,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         allow_private_webhooks=_flag(env, "LICENZY_ALLOW_PRIVATE_WEBHOOKS", default=False),
         smtp=_smtp(env),
         mail_from=_mail_from(env),
+        openid=_openid(env),
         prepared_statements=_flag(env, "LICENZY_PREPARED_STATEMENTS", default=True),
         address_is_set=bool(env.get("LICENZY_BASE_URL") or env.get("LICENZY_PORT", "").strip()),
     )
@@ -159,6 +162,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if path != instance or is_own:
             make_private(path)
     return settings
+
+
+def _openid(env: Mapping[str, str]) -> OpenIdSettings | None:
+    try:
+        return openid_settings(env)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _base_url(env: Mapping[str, str], host: str, port: int) -> str:
@@ -196,10 +206,7 @@ def _smtp(env: Mapping[str, str]) -> SmtpServer | None:
     text = env.get("LICENZY_SMTP_URL")
     server = smtp_server(text) if text else None
     if text and server is None:
-        raise SettingsError(
-            "LICENZY_SMTP_URL must be smtp://user:password@host:587 or smtps://user:password@host:465, with "
-            "special characters of the password percent-encoded."
-        )
+        raise SettingsError(f"LICENZY_SMTP_URL {SMTP_FORM}.")
     return server
 
 
@@ -316,21 +323,9 @@ def _secret_key(env: Mapping[str, str], instance: Path) -> str:
     key = env.get("LICENZY_SECRET_KEY")
     if key is None:
         key = _created_once(instance / "secret_key", lambda: secrets.token_urlsafe(48))
-    if len(key) < 32 or not key.isprintable() or _is_patterned(key):
+    if len(key) < 32 or not key.isprintable() or is_patterned(key):
         raise SettingsError("LICENZY_SECRET_KEY must be at least 32 random characters.")
     return key
-
-
-def _is_patterned(key: str) -> bool:
-    """Whether a key was typed by repeating something or by counting, as no random one looks."""
-    if len(set(key)) < 8:
-        return True
-    period = next(length for length in range(1, len(key) + 1) if key.startswith(key[length:]))
-    if period * 2 <= len(key):
-        return True
-    # Random letters and digits are next to each other in the alphabet, or the same, in a quarter at most.
-    neighbours = sum(abs(ord(one) - ord(other)) <= 1 for one, other in pairwise(key))
-    return neighbours * 3 > len(key) * 2
 
 
 def _encryption_keys(env: Mapping[str, str], instance: Path) -> tuple[str, ...]:

@@ -9,6 +9,11 @@ from urllib.parse import unquote, urlsplit
 
 from licenzy.kit.hosts import is_loopback
 
+SMTP_FORM = (
+    "must be smtp://user:password@host:587 or smtps://user:password@host:465, with special characters of the "
+    "password percent-encoded"
+)
+"""What the address must be, for whoever gave another."""
 _PORTS = {"smtp": 587, "smtps": 465}
 
 

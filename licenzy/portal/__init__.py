@@ -11,6 +11,7 @@ from htmx_flask import Htmx
 import licenzy.portal.access.invitations
 import licenzy.portal.access.passkeys
 import licenzy.portal.access.password_resets
+import licenzy.portal.access.provider
 import licenzy.portal.access.second_step
 import licenzy.portal.access.views
 import licenzy.portal.account.passkeys
@@ -45,6 +46,7 @@ import licenzy.portal.setup.views
 import licenzy.portal.team.member_views
 import licenzy.portal.team.views
 import licenzy.portal.untracked.views
+from licenzy.portal.access.provider import register_provider
 from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project, workspace
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
@@ -68,6 +70,7 @@ def register(app: Flask) -> None:
     Htmx(app)
     init_sessions(app, settings)
     register_template_helpers(app)
+    register_provider(app)
     answer_errors(app)
     app.url_map.converters.update(id=IdInPath, mode=ModeInPath, stripe_id=StripeIdInPath)
     app.register_blueprint(portal)

@@ -9,6 +9,7 @@ from licenzy.catalog.rules import duration_text
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.money import format_amount
 from licenzy.kit.resources import content_digest
+from licenzy.portal.access.provider import provider_name
 from licenzy.portal.alignment.findings import blocking_findings, finding_page
 from licenzy.portal.csrf import csrf_token
 from licenzy.portal.formatting import (
@@ -58,6 +59,7 @@ def register_template_helpers(app: Flask) -> None:
         next_setup_step=next_setup_step,
         projects_here=projects_here,
         passkeys_offered=passkeys_offered,
+        provider_name=provider_name,
         sandbox_clock=sandbox_clock,
         side=current_side,
         typed_word=typed_word,

@@ -30,12 +30,12 @@ class Passwords:
         return self._hasher.hash(password)
 
     def matches(self, stored: str | None, password: str) -> bool:
-        """Whether `password` made `stored`. Takes as long for an account that does not exist (None)."""
+        """Whether `password` made `stored`. Takes as long where there is none: no account, or no password."""
         try:
             verified = self._hasher.verify(stored or self._dummy, password)
         except (VerificationError, InvalidHashError, UnicodeEncodeError):
             return False
-        return verified and stored is not None
+        return verified and bool(stored)
 
     def is_outdated(self, stored: str) -> bool:
         """Whether `stored` was made with other parameters than today's."""

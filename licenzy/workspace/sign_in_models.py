@@ -69,7 +69,6 @@ class ChallengeKind(StrEnum):
     SECOND_FACTOR = "second_factor"
     PASSKEY_SIGN_IN = "passkey_sign_in"
     PASSKEY_CREATION = "passkey_creation"
-    SINGLE_SIGN_ON = "single_sign_on"
 
 
 class SignInChallenge(Table, table=True):
