@@ -38,6 +38,7 @@ import licenzy.portal.setup.go_live
 import licenzy.portal.setup.views
 import licenzy.portal.team.views
 import licenzy.portal.untracked.views
+import licenzy.portal.workspaces.views
 from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project, workspace
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
