@@ -54,7 +54,7 @@ def list_keys(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None
     from licenzy.api_keys.queries import keys as keys_of
 
     with wiring.migrated_runtime().database.read() as db:
-        require_project(db, project_id)
+        require_project(db, project_id, archived_too=True)
         details = [_key_json(key) for key in keys_of(db, scope_of(project_id, mode))]
     if as_json:
         print_json({"keys": details})

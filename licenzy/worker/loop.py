@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from licenzy.archiving.removal import remove_next
 from licenzy.deliveries.sending import Sender
 from licenzy.entitlements.holder_batches import change_next
 from licenzy.errors import DatabaseUnavailable
@@ -190,6 +191,14 @@ def _follow_clocks(parts: Runtime) -> int:
     return 0  # Once a second is often enough.
 
 
+def _remove_deleted_projects(parts: Runtime) -> int:
+    """Rows of projects that were deleted, a few at a time."""
+    for count in range(_MOST_IN_A_ROW):
+        if not remove_next(parts.database):
+            return count
+    return _MOST_IN_A_ROW
+
+
 JOBS: dict[str, Callable[[Runtime], int]] = {
     "apply due events": _apply_due_events,
     "settle": _settle,
@@ -202,4 +211,5 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "change terms of holders": _change_terms,
     "import purchases": _import,
     "follow clocks of the lab": _follow_clocks,
+    "remove deleted projects": _remove_deleted_projects,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -102,8 +103,8 @@ def _record_settings(
     db: Session,
     actor: Actor,
     workspace_id: str,
-    before: dict[str, object],
-    after: dict[str, object],
+    before: dict[str, Any],
+    after: dict[str, Any],
     now: datetime,
 ) -> None:
     if before == after:
@@ -120,7 +121,7 @@ def _record_settings(
     )
 
 
-def _time_display(workspace: Workspace) -> dict[str, object]:
+def _time_display(workspace: Workspace) -> dict[str, Any]:
     return {"time_zone": workspace.time_zone, "date_format": DateFormat(workspace.date_format).value}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlmodel import Session, col, select
 
@@ -155,7 +157,12 @@ def test_a_second_factor_is_required_and_no_more(database: Database, cast: Cast,
         if kind == "app":
             app_factor(db, cast.owner, confirmed=True)
         else:
-            key = {"name": "Laptop", "credential_id": "abc", "public_key": "def", "created_at": START}
+            key: dict[str, Any] = {
+                "name": "Laptop",
+                "credential_id": "abc",
+                "public_key": "def",
+                "created_at": START,
+            }
             db.add(Passkey(id="pky_1", user_id=cast.owner.user_id, **key))
     require(database, cast.owner)
     require(database, cast.owner)
@@ -172,7 +179,12 @@ def test_a_workspace_goes_with_its_memberships_and_invitations(database: Databas
     actor = Actor(cast.owner.user_id)
     with database.write() as db:
         made = create_workspace(db, actor=actor, name="Short", now=START)
-        invitation = {"email": "a@example.com", "role": Role.VIEWER, "token_hash": "x", "created_at": START}
+        invitation: dict[str, Any] = {
+            "email": "a@example.com",
+            "role": Role.VIEWER,
+            "token_hash": "x",
+            "created_at": START,
+        }
         db.add(Invitation(id="inv_1", workspace_id=made.id, expires_at=START, **invitation))
     with database.write() as db:
         delete_workspace(db, actor=actor, workspace_id=made.id, now=START)
