@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet
 
 from licenzy.kit.hosts import is_address, is_loopback, is_wildcard
 from licenzy.kit.private_files import is_private, make_private
+from licenzy.kit.smtp_server import SmtpServer, sender_problem, smtp_server
 
 _LOOPBACK = "127.0.0.1"
 _SQLITE = "sqlite:///"
@@ -53,6 +54,10 @@ class Settings:
     """How many connections each web process accepts, idle ones included."""
     metrics_token: str | None = field(default=None, repr=False)
     allow_private_webhooks: bool = False
+    smtp: SmtpServer | None = field(default=None, repr=False)
+    """The mail server; without one no mail is sent."""
+    mail_from: str = ""
+    """The address that mail comes from; empty without a mail server."""
     prepared_statements: bool = True
     """Whether Postgres keeps statements for a connection; off behind a pooler that loses them."""
     address_is_set: bool = False
@@ -144,6 +149,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         connections=_number(env, "LICENZY_CONNECTIONS", 1024, low=64, high=65_536),
         metrics_token=env.get("LICENZY_METRICS_TOKEN") or None,
         allow_private_webhooks=_flag(env, "LICENZY_ALLOW_PRIVATE_WEBHOOKS", default=False),
+        smtp=_smtp(env),
+        mail_from=_mail_from(env),
         prepared_statements=_flag(env, "LICENZY_PREPARED_STATEMENTS", default=True),
         address_is_set=bool(env.get("LICENZY_BASE_URL") or env.get("LICENZY_PORT", "").strip()),
     )
@@ -183,6 +190,29 @@ def _stripe_api_base(env: Mapping[str, str]) -> str | None:
             "LICENZY_STRIPE_HTTP_HOSTS names, because Stripe keys are sent there."
         )
     return address
+
+
+def _smtp(env: Mapping[str, str]) -> SmtpServer | None:
+    text = env.get("LICENZY_SMTP_URL")
+    server = smtp_server(text) if text else None
+    if text and server is None:
+        raise SettingsError(
+            "LICENZY_SMTP_URL must be smtp://user:password@host:587 or smtps://user:password@host:465, with "
+            "special characters of the password percent-encoded."
+        )
+    return server
+
+
+def _mail_from(env: Mapping[str, str]) -> str:
+    text = env.get("LICENZY_MAIL_FROM", "").strip()
+    if not env.get("LICENZY_SMTP_URL"):
+        return ""
+    if not text:
+        raise SettingsError("LICENZY_MAIL_FROM must be set where LICENZY_SMTP_URL is set.")
+    problem = sender_problem(text)
+    if problem is not None:
+        raise SettingsError(f"LICENZY_MAIL_FROM {problem}.")
+    return text
 
 
 def _host_names(env: Mapping[str, str], name: str) -> frozenset[str]:

@@ -18,6 +18,7 @@ from licenzy.imports.progress import Importer, claim_due_import, go_on
 from licenzy.kit.outbound_http import OutboundHttp
 from licenzy.kit.repeats import Repeats
 from licenzy.lab.actions import Lab, follow_clocks
+from licenzy.mail.sending import MailSender, send_next
 from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.reconciliation.polling import poll_next
@@ -185,6 +186,20 @@ def _import(parts: Runtime) -> int:
     return _MOST_IN_A_ROW
 
 
+def _send_mail(parts: Runtime) -> int:
+    """Mail that is due, where a mail server is set."""
+    settings = parts.settings
+    if settings.smtp is None:
+        return 0
+    sender = MailSender(
+        parts.database, parts.secret_box, settings.smtp, settings.mail_from, settings.base_host, parts.clock
+    )
+    for count in range(_MOST_IN_A_ROW):
+        if not send_next(sender):
+            return count
+    return _MOST_IN_A_ROW
+
+
 def _follow_clocks(parts: Runtime) -> int:
     """Steps of the lab that move a sandbox's clock, also when nobody has the page open."""
     follow_clocks(Lab(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings))
@@ -210,6 +225,7 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "search for newly mapped prices": _search_subscriptions,
     "change terms of holders": _change_terms,
     "import purchases": _import,
+    "send mail": _send_mail,
     "follow clocks of the lab": _follow_clocks,
     "remove deleted projects": _remove_deleted_projects,
 }

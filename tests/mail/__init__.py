@@ -1,0 +1,1 @@
+"""Mail: queued with what it is about, sent by the worker."""
