@@ -9,6 +9,7 @@ from flask import Flask
 from htmx_flask import Htmx
 
 import licenzy.portal.access.views
+import licenzy.portal.account.notifications
 import licenzy.portal.account.views
 import licenzy.portal.alignment.views
 import licenzy.portal.api_keys.views

@@ -11,12 +11,14 @@ import pytest
 from flask import Flask
 
 from licenzy.alignment.modes import Mode
+from licenzy.archiving.actions import archive_project
 from licenzy.portal.docs.renderer import guide_pages
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
+from licenzy.workspace.audit import Actor
 from tests.portal.filled_side import fill_side
 from tests.portal.set_up_side import side_pages
-from tests.support.cast import PASSWORD, Cast
+from tests.support.cast import PASSWORD, Cast, make_project
 from tests.support.servers import served
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
@@ -56,6 +58,12 @@ EMPTY = (
     "/imports",
     "/grants/new",
     "/reconciliation",
+)
+PEOPLE = (
+    "/projects",
+    "/projects/new",
+    "/workspaces/new",
+    "/account/notifications",
 )
 PUBLIC = ("/sign-in", "/checkout/done", "/checkout/canceled", "/nothing-here")
 
@@ -124,7 +132,17 @@ def test_a_side_where_nothing_has_happened(browser: Any, address: str, cast: Cas
     sign_in(browser, address)
     side = f"/projects/{cast.project_id}/test"
     paths = [side + path for path in (*EMPTY, *(f"/setup/{step}" for step in STEPS))]
-    assert complaints(browser, address, ["/projects", "/projects/new", "/account", *paths]) == []
+    assert complaints(browser, address, ["/account", *paths]) == []
+
+
+def test_pages_of_people_and_workspaces(browser: Any, address: str, cast: Cast, runtime: Runtime) -> None:
+    with runtime.database.write() as db:
+        archived = make_project(db, workspace_id=cast.owner.workspace_id, name="Archived")
+        archive_project(db, actor=Actor(), project_id=archived, now=runtime.clock())
+    sign_in(browser, address)
+    workspace = f"/workspaces/{cast.owner.workspace_id}"
+    paths = [*PEOPLE, f"{workspace}/settings", f"{workspace}/team", f"/projects/{archived}/live/settings"]
+    assert complaints(browser, address, paths) == []
 
 
 @pytest.mark.parametrize("mode", list(Mode))
