@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.fernet import Fernet
 
-from licenzy import settings as settings_module
 from licenzy.cli.error_handling import warn_about_open_files
 from licenzy.cli.serve import _addresses
+from licenzy.kit.patterns import is_patterned
 from licenzy.kit.private_files import is_private, make_private
 from licenzy.settings import Settings, SettingsError, load_settings
 
@@ -188,7 +188,7 @@ def test_a_public_address_is_asked_for_where_the_host_is_every_address(tmp_path:
     ],
 )
 def test_no_random_key_is_taken_for_a_typed_one(make: Callable[[], str]) -> None:
-    assert not any(settings_module._is_patterned(make()) for _ in range(2000))
+    assert not any(is_patterned(make()) for _ in range(2000))
 
 
 @pytest.mark.parametrize(

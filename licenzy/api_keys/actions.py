@@ -15,6 +15,7 @@ from licenzy.api_keys.models import ApiKey, KeyScope
 from licenzy.errors import InvalidRequest
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
+from licenzy.projects.queries import refuse_archived
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
@@ -32,8 +33,9 @@ def create_key(
 ) -> tuple[ApiKey, str]:
     """Make a key. The second value is the key itself: show it once, it is stored nowhere.
 
-    Raises InvalidRequest with `fields`.
+    Raises InvalidRequest with `fields`, ProjectArchived and NotFound.
     """
+    refuse_archived(db, project_id=scope.project_id)
     name, words = rules.checked_name(name), rules.checked_scopes(scopes)
     if expires_at is not None and expires_at <= now:
         raise InvalidRequest("The expiry date is in the past.", fields={"expires": "must be in the future"})

@@ -64,7 +64,7 @@ def _projects(runtime: Runtime, project_id: str | None) -> list[str]:
     with runtime.database.read() as db:
         if project_id is None:
             return project_ids(db)
-        require_project(db, project_id)
+        require_project(db, project_id, archived_too=True)
     return [project_id]
 
 

@@ -75,8 +75,8 @@ def list_endpoints(wiring: Wiring, project_id: str, mode: str, as_json: bool) ->
 
     runtime = wiring.migrated_runtime()
     with runtime.database.read() as db:
-        scope = _change_context(db, runtime, project_id, mode).scope
-        details = [_endpoint_json(each) for each in endpoints_of(db, scope)]
+        require_project(db, project_id, archived_too=True)
+        details = [_endpoint_json(each) for each in endpoints_of(db, scope_of(project_id, mode))]
     if as_json:
         print_json({"endpoints": details})
         return

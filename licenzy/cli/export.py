@@ -28,7 +28,7 @@ def export(wiring: Wiring, project_id: str | None, mode: str, file: str | None, 
     if as_json and file is not None:
         raise click.UsageError("--output is for TOML. Leave out --json.")
     runtime = wiring.migrated_runtime()
-    scope = scope_of(chosen_project(runtime.database, project_id), mode)
+    scope = scope_of(chosen_project(runtime.database, project_id, archived_too=True), mode)
     with runtime.database.read() as db:
         configuration = exported(db, scope)
     if as_json:

@@ -87,7 +87,7 @@ def list_keys(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None
 
     runtime = wiring.migrated_runtime()
     with runtime.database.read() as db:
-        require_project(db, project_id)
+        require_project(db, project_id, archived_too=True)
         found = keys_of(db, scope_of(project_id, mode))
         details = [_key_json(key) for key in found]
     if as_json:

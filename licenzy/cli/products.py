@@ -32,7 +32,7 @@ def list_products(wiring: Wiring, project_id: str | None, mode: str, as_json: bo
     from licenzy.catalog.queries import products as sold_products
 
     runtime = wiring.migrated_runtime()
-    scope = scope_of(chosen_project(runtime.database, project_id), mode)
+    scope = scope_of(chosen_project(runtime.database, project_id, archived_too=True), mode)
     with runtime.database.read() as db:
         found = [*sold_products(db, scope), *archived_products(db, scope)]
     if as_json:
@@ -58,7 +58,7 @@ def show(wiring: Wiring, project_id: str | None, mode: str, product_code: str, a
     from licenzy.errors import ProductNotFound
 
     runtime = wiring.migrated_runtime()
-    scope = scope_of(chosen_project(runtime.database, project_id), mode)
+    scope = scope_of(chosen_project(runtime.database, project_id, archived_too=True), mode)
     with runtime.database.read() as db:
         product = product_by_code(db, scope, product_code=product_code)
         if product is None:

@@ -28,17 +28,18 @@ test_mode_option = click.option(
 )
 
 
-def chosen_project(database: Database, project_id: str | None) -> str:
-    """The project that `--project` names, or the only one.
+def chosen_project(database: Database, project_id: str | None, *, archived_too: bool = False) -> str:
+    """The project that `--project` names, or the only one that is not archived.
 
-    Raises NotFound for one that does not exist, and UsageError with the list where there are several.
+    Raises NotFound for one that does not exist, ProjectArchived for an archived one unless those may be
+    read, and UsageError with the list where there are several.
     """
     from licenzy.errors import NotFound
     from licenzy.projects.queries import project_names
 
     with database.read() as db:
         if project_id is not None:
-            require_project(db, project_id)
+            require_project(db, project_id, archived_too=archived_too)
             return project_id
         names = project_names(db)
     if len(names) == 1:
@@ -49,13 +50,17 @@ def chosen_project(database: Database, project_id: str | None) -> str:
     raise NotFound("There is no project yet.", hint="Create one in the portal.")
 
 
-def require_project(db: Session, project_id: str) -> None:
-    """Raise NotFound where there is no such project."""
+def require_project(db: Session, project_id: str, *, archived_too: bool = False) -> None:
+    """Raise NotFound where there is no such project, and ProjectArchived unless archived ones may be read."""
     from licenzy.errors import NotFound
     from licenzy.projects.models import Project
+    from licenzy.projects.queries import ProjectArchived
 
-    if db.get(Project, project_id) is None:
+    found = db.get(Project, project_id)
+    if found is None or found.deleted_at is not None:
         raise NotFound("This project does not exist.", hint="Copy the ID from the address of its pages.")
+    if found.archived_at is not None and not archived_too:
+        raise ProjectArchived
 
 
 def scope_of(project_id: str, mode: str) -> Scope:

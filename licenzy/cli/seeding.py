@@ -187,7 +187,12 @@ def _project(runtime: Runtime) -> str:
     now = runtime.clock()
     with runtime.database.write() as db:
         workspace_id = ensure_first_workspace(db, now=now)
-        mine = select(Project.id).where(Project.workspace_id == workspace_id, Project.name == PROJECT_NAME)
+        mine = select(Project.id).where(
+            Project.workspace_id == workspace_id,
+            Project.name == PROJECT_NAME,
+            col(Project.archived_at).is_(None),
+            col(Project.deleted_at).is_(None),
+        )
         found = db.exec(mine.order_by(col(Project.created_at), col(Project.id))).first()
         if found is not None:
             return found

@@ -169,13 +169,25 @@ def disconnect(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> Non
     if connection is None or (connection.key_sealed is None and connection.webhook_secret_sealed is None):
         raise StripeNotConnected
     before = audit_view(connection)
-    connection.key_sealed = connection.key_masked = connection.key_saved_at = None
-    connection.verified_at = None
+    _forget_key(connection)
     _forget_webhooks(connection)
     connection.updated_at = now
     db.add(connection)
     record_change(db, connection, "stripe_connection.removed", actor=actor, before=before, now=now)
     schedule_polls(db, connection, anew=False, now=now)
+
+
+def forget_credentials(db: Session, *, project_id: str, now: datetime) -> None:
+    """Forget the keys and the webhook secrets of both modes, for a project that is deleted."""
+    for mode in Mode:
+        connection = queries.connection_of(db, Scope(project_id, mode))
+        if connection is not None:
+            _forget_key(connection)
+            _forget_webhooks(connection)
+            connection.updated_at = now
+            db.add(connection)
+            schedule_polls(db, connection, anew=False, now=now)
+    db.flush()
 
 
 def note_signed_event(db: Session, *, connection_id: str, event_id: str, now: datetime) -> None:
@@ -235,6 +247,11 @@ def _account_change_refused(connection: Connection, account: AccountFacts) -> ru
         message=f"The saved key belongs to {known}, and this key to {seen}. Payments would go to the new "
         "account, and the webhook must be set up again. Confirm the change to save the key.",
     )
+
+
+def _forget_key(connection: Connection) -> None:
+    connection.key_sealed = connection.key_masked = connection.key_saved_at = None
+    connection.verified_at = None
 
 
 def _forget_webhooks(connection: Connection) -> None:

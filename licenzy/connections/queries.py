@@ -17,6 +17,7 @@ from licenzy.connections.models import Connection, Provider
 from licenzy.connections.rules import facts_of
 from licenzy.db.reads import read_first, read_row
 from licenzy.db.upsert import table_of
+from licenzy.projects.queries import is_there, is_worked_on
 from licenzy.projects.scope import Scope
 
 _CONNECTIONS = table_of(Connection).c
@@ -84,7 +85,8 @@ def _addressee(*, connection_id: str) -> Select[Any]:
 
 
 def _addressees() -> Select[Any]:
-    return core_select(*(_CONNECTIONS[name] for name in Addressee._fields))
+    columns = (_CONNECTIONS[name] for name in Addressee._fields)
+    return core_select(*columns).where(is_there(_CONNECTIONS.project_id))
 
 
 def addressees_at_tenant_webhook(
@@ -105,8 +107,10 @@ def addressees_at_tenant_webhook(
 
 
 def connected(db: Session, *, project_id: str | None) -> list[Connection]:
-    """Every connection with a key, of one project or of all; for the command line, which sees them all."""
-    statement = select(Connection).where(col(Connection.key_sealed).is_not(None))
+    """Every connection with a key, of one project or of all, archived ones left out; for the command line."""
+    statement = select(Connection).where(
+        col(Connection.key_sealed).is_not(None), is_worked_on(Connection.project_id)
+    )
     if project_id is not None:
         statement = statement.where(Connection.project_id == project_id)
     return list(db.exec(statement.order_by(col(Connection.created_at), col(Connection.id))))

@@ -18,6 +18,7 @@ from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
 from licenzy.kit.names import clean_name
 from licenzy.kit.secret_box import SecretBox
+from licenzy.projects.queries import refuse_archived
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
@@ -44,8 +45,9 @@ def create_endpoint(
 ) -> tuple[WebhookEndpoint, str]:
     """Make an endpoint. The second value is its secret: a new one, to be shown once, unless one is given.
 
-    Raises InvalidRequest with `fields`.
+    Raises InvalidRequest with `fields`, ProjectArchived and NotFound.
     """
+    refuse_archived(db, project_id=context.scope.project_id)
     url, types, description = _checked(url, types, description, context.scope.mode, private_allowed)
     endpoint_id, secret = new_id("whe"), _secret(secret)
     made = WebhookEndpoint(
@@ -100,7 +102,11 @@ def pause_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str) -
 
 
 def resume_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str) -> WebhookEndpoint:
-    """Send again, what waited included, whether it was paused or disabled. Raises NotFound."""
+    """Send again, what waited included, whether it was paused or disabled.
+
+    Raises NotFound and ProjectArchived.
+    """
+    refuse_archived(db, project_id=context.scope.project_id)
     found = endpoint(db, context.scope, endpoint_id=endpoint_id)
     if found.paused_at is not None or found.disabled_at is not None:
         found.paused_at = found.disabled_at = found.disabled_reason = found.failing_since = None

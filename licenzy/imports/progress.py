@@ -35,6 +35,7 @@ from licenzy.kit.backoff import Backoff, Random
 from licenzy.kit.clock import Clock
 from licenzy.kit.lease import Lease
 from licenzy.kit.secret_box import SecretBox
+from licenzy.projects.queries import is_worked_on
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway import values
 from licenzy.stripe_gateway.client import ListPage, StripeAccess, StripeGateway
@@ -82,6 +83,7 @@ def _due_import(*, now: datetime) -> SelectOfScalar[Import]:
             col(Import.ended_at).is_(None),
             is_free(col(Import.leased_until), now),
             is_free(col(Import.next_try_at), now),
+            is_worked_on(Import.project_id),
         )
         .order_by(col(Import.started_at), col(Import.id))
         .limit(1)

@@ -14,6 +14,7 @@ import licenzy.portal.access.password_resets
 import licenzy.portal.access.provider
 import licenzy.portal.access.second_step
 import licenzy.portal.access.views
+import licenzy.portal.account.notifications
 import licenzy.portal.account.passkeys
 import licenzy.portal.account.second_factor
 import licenzy.portal.account.views
@@ -46,6 +47,7 @@ import licenzy.portal.setup.views
 import licenzy.portal.team.member_views
 import licenzy.portal.team.views
 import licenzy.portal.untracked.views
+import licenzy.portal.workspaces.views
 from licenzy.portal.access.provider import register_provider
 from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project, workspace
 from licenzy.portal.csrf import check_form_origin

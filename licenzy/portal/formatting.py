@@ -8,6 +8,7 @@ from datetime import datetime
 
 from markupsafe import Markup, escape
 
+from licenzy.portal.time_display import time_display
 from licenzy.runtime import runtime
 
 
@@ -24,13 +25,28 @@ def ago(at: datetime | None) -> str:
 
 
 def day(at: datetime) -> str:
-    """`23 Nov 2026`, in UTC."""
-    return f"{at.day} {at:%b %Y}"
+    """`23 Nov 2026`, in the zone and the format of the page."""
+    return "".join(time_display().day_parts(at))
+
+
+def day_parts(at: datetime) -> tuple[str, str, str]:
+    """The same in parts: what stands before `23 Nov`, that, and what stands after it."""
+    return time_display().day_parts(at)
+
+
+def clock_time(at: datetime) -> str:
+    """`10:30`, in the zone of the page."""
+    return time_display().clock_time(at)
 
 
 def instant(at: datetime) -> str:
-    """`23 Nov 2026, 09:30 UTC`."""
-    return f"{day(at)}, {at:%H:%M} UTC"
+    """`23 Nov 2026, 10:30 CET`."""
+    return f"{day(at)}, {clock_time(at)} {time_display().zone_at(at)}"
+
+
+def zone_words() -> str:
+    """`UTC`, or `Europe/Berlin time`."""
+    return time_display().zone_words
 
 
 def number(count: int) -> str:

@@ -112,9 +112,11 @@ class TypedForm(PortalForm):
 
     def problem(self, mode: Mode, word: str, what: str) -> str | None:
         """What to say when `word` was not typed, where `what` is “the project’s name”; none to go on."""
-        if typed_word(mode, word) is None or (self.typed.data or "").strip() == word:
-            return None
-        return f"That is not {what}."
+        return None if typed_word(mode, word) is None else self.unless_typed(word, what)
+
+    def unless_typed(self, word: str, what: str) -> str | None:
+        """The same, whatever the mode."""
+        return None if (self.typed.data or "").strip() == word else f"That is not {what}."
 
 
 def typed_word(mode: Mode, word: str) -> str | None:

@@ -15,7 +15,7 @@ from licenzy.connections.queries import with_clock
 from licenzy.portal.respond import current_page, go
 from licenzy.portal.sessions import SignedInUser, signed_in_user
 from licenzy.projects.models import Project
-from licenzy.projects.queries import project_for
+from licenzy.projects.queries import ProjectArchived, project_for
 from licenzy.projects.scope import Scope
 from licenzy.runtime import runtime
 from licenzy.workspace.audit import Actor, is_recorded, record_once
@@ -24,6 +24,8 @@ from licenzy.workspace.queries import workspaces_of
 from licenzy.workspace.second_factor_rules import may_enter
 
 View = Callable[..., ResponseReturnValue]
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,17 @@ class Side:
         """Who is to be written in the audit log."""
         return self.user.actor
 
+    @property
+    def archived(self) -> bool:
+        """Whether the project is kept for reading alone."""
+        return self.project.archived_at is not None
+
     def may(self, role: Role | str) -> bool:
-        """Whether the person may do what `role` may; templates ask with the word."""
-        return self.role.at_least(Role(role))
+        """Whether the person may change what `role` may change; templates ask with the word.
+
+        Nobody changes anything in an archived project. What may be read there is a matter of `role`.
+        """
+        return self.role.at_least(Role(role)) and not (self.archived and Role(role) is not Role.VIEWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +179,14 @@ def require_project_role() -> ResponseReturnValue | None:
     ask = ask_second_factor(user, side.project.workspace_id)
     if ask is not None:
         return ask
-    if not side.may(needed):
+    if not side.role.at_least(needed):
         sentence = (
             f"This needs the role {needed.value}, and your role in this project is {side.role.value}. "
             "Ask an owner of the workspace to do it or to change your role."
         )
         refuse_role(user, sentence, needed=needed, side=side)
+    if side.archived and request.method not in _READING and not _works_while_archived():
+        abort(409, f"{ProjectArchived.message} {ProjectArchived.hint}")
     values["side"] = side
     return None
 
@@ -191,6 +203,17 @@ def ask_second_factor(user: SignedInUser, workspace_id: str) -> ResponseReturnVa
     if may_enter(required_at=required_at, given_at=user.second_factor_at):
         return None
     return go(url_for("portal.second_factor", next=current_page()))
+
+
+def works_while_archived(view: View) -> View:
+    """For what may be sent although the project is archived: inside of the guard."""
+    view.works_while_archived = True  # type: ignore[attr-defined]
+    return view
+
+
+def _works_while_archived() -> bool:
+    view = current_app.view_functions[request.endpoint or ""]
+    return getattr(view, "works_while_archived", False)
 
 
 def fill_in_project(_endpoint: str, values: dict[str, Any]) -> None:

@@ -123,7 +123,10 @@ def workspace_pages() -> list[WorkspaceEntry]:
     if here is None:
         return []
     workspace_id, role = here
-    pages = [(Role.VIEWER, "portal.workspace.team", "Team", "users")]
+    pages = [
+        (Role.VIEWER, "portal.workspace.team", "Team", "users"),
+        (Role.ADMIN, "portal.workspace.workspace_settings", "Workspace", "settings"),
+    ]
     return [WorkspaceEntry(workspace_id, *page) for needed, *page in pages if role.at_least(needed)]
 
 
@@ -133,15 +136,17 @@ def next_setup_step(blocking: Finding) -> StepName | None:
 
 
 def projects_here() -> Sequence[Project]:
-    """The projects this person may switch to, this one included, by name."""
+    """The projects this person may switch to, this one included, by name; archived ones left out."""
     with runtime().database.read() as db:
         mine = projects_for(db, user_id=current_side().user.user_id)
-    return sorted((project for project, _role in mine), key=lambda each: each.name.casefold())
+    here = current_side().project_id
+    listed = (project for project, _role in mine if project.archived_at is None or project.id == here)
+    return sorted(listed, key=lambda each: each.name.casefold())
 
 
 def may_create_project() -> bool:
     """Whether this person may create another project in the workspace of this one."""
-    return current_side().may(Role.ADMIN)
+    return current_side().role.at_least(Role.ADMIN)
 
 
 def sandbox_clock() -> SandboxClock | None:

@@ -15,13 +15,16 @@ from licenzy.portal.csrf import csrf_token
 from licenzy.portal.formatting import (
     ago,
     browser_name,
+    clock_time,
     day,
+    day_parts,
     event_name,
     instant,
     milliseconds,
     number,
     split_host,
     split_tail,
+    zone_words,
 )
 from licenzy.portal.forms import input_attributes, typed_word
 from licenzy.portal.limit_text import limit_text
@@ -65,12 +68,15 @@ def register_template_helpers(app: Flask) -> None:
         typed_word=typed_word,
         signed_in_user=signed_in_user,
         workspace_pages=workspace_pages,
+        zone_words=zone_words,
     )
     app.jinja_env.filters.update(
         ago=ago,
         amount=format_amount,
         browser_name=browser_name,
+        clock_time=clock_time,
         day=day,
+        day_parts=day_parts,
         event_name=event_name,
         instant=instant,
         lasting=duration_text,

@@ -157,7 +157,7 @@ def change_default_unit(db: Session, scope: Scope, *, actor: Actor, unit: str, n
 
 def _project(db: Session, project_id: str) -> Project:
     project = db.get(Project, project_id)
-    if project is None:
+    if project is None or project.deleted_at is not None:
         raise NotFound("This project does not exist.")
     return project
 

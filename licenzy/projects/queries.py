@@ -6,14 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from sqlalchemy import ColumnElement, and_, exists
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.db.reads import read_all, read_first
+from licenzy.errors import InvalidRequest, NotFound
 from licenzy.projects.models import Project, ProjectSide
 from licenzy.projects.scope import Scope
 from licenzy.workspace.models import Membership, Role
+
+
+class ProjectArchived(InvalidRequest):
+    message = "This project is archived, so nothing in it can be changed."
+    hint = "Unarchive it on its settings page first."
 
 
 def project_for(db: Session, *, user_id: str, project_id: str) -> tuple[Project, Role] | None:
@@ -44,7 +52,7 @@ def _visible_to(user_id: str) -> Select[Project, str]:
     return (
         select(Project, Membership.role)
         .join(Membership, col(Membership.workspace_id) == col(Project.workspace_id))
-        .where(Membership.user_id == user_id)
+        .where(Membership.user_id == user_id, col(Project.deleted_at).is_(None))
     )
 
 
@@ -61,8 +69,36 @@ def side_of(scope: Scope) -> SelectOfScalar[ProjectSide]:
     )
 
 
+def is_worked_on(project_id: Any) -> ColumnElement[bool]:
+    """Whether the project with this id, a column of another table, is neither archived nor deleted."""
+    return exists().where(
+        col(Project.id) == project_id, col(Project.archived_at).is_(None), col(Project.deleted_at).is_(None)
+    )
+
+
+def is_there(project_id: Any) -> ColumnElement[bool]:
+    """Whether the project with this id, a column of another table, was not deleted."""
+    return exists().where(col(Project.id) == project_id, col(Project.deleted_at).is_(None))
+
+
+def refuse_archived(db: Session, *, project_id: str) -> None:
+    """Raise ProjectArchived for one that is archived; until the transaction ends nobody archives it.
+
+    Raises NotFound for one that does not exist.
+    """
+    found = db.exec(
+        select(Project.archived_at, Project.deleted_at)
+        .where(Project.id == project_id)
+        .with_for_update(read=True, key_share=True)
+    ).first()
+    if found is None or found[1] is not None:
+        raise NotFound("This project does not exist.")
+    if found[0] is not None:
+        raise ProjectArchived
+
+
 def project_names(db: Session) -> dict[str, str]:
-    """The name of each project by its id, oldest first (ids sort by time).
+    """The name of each project by its id, oldest first (ids sort by time), archived ones left out.
 
     Checks no membership; for the CLI.
     """
@@ -71,12 +107,16 @@ def project_names(db: Session) -> dict[str, str]:
 
 @read_all
 def _names() -> Select[str, str]:
-    return select(Project.id, Project.name).order_by(col(Project.id))
+    return select(Project.id, Project.name).where(_is_open()).order_by(col(Project.id))
 
 
 def project_ids(db: Session) -> list[str]:
-    """The ids of all projects, oldest first (ids sort by time).
+    """The ids of all projects, oldest first (ids sort by time), archived ones left out.
 
     Checks no membership; for the CLI and metrics.
     """
-    return list(db.exec(select(Project.id).order_by(col(Project.id))))
+    return list(db.exec(select(Project.id).where(_is_open()).order_by(col(Project.id))))
+
+
+def _is_open() -> ColumnElement[bool]:
+    return and_(col(Project.archived_at).is_(None), col(Project.deleted_at).is_(None))

@@ -16,6 +16,7 @@ from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.lease import Lease
 from licenzy.kit.secret_box import SecretBox
+from licenzy.projects.queries import is_worked_on
 from licenzy.reconciliation.log import WalkLog
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.reconciliation.walk import OVERLAP, Report, Walk
@@ -109,6 +110,7 @@ def claim_due(db: Session, *, now: datetime) -> Due | None:
         .outerjoin(Reconciliation, col(Reconciliation.connection_id) == Connection.id)
         .where(
             col(Connection.key_sealed).is_not(None),
+            is_worked_on(Connection.project_id),
             or_(is_requested, last <= now - EVERY),
             is_free(col(Reconciliation.leased_until), now),
         )

@@ -32,6 +32,7 @@ from licenzy.kit.backoff import Backoff
 from licenzy.kit.clock import Clock, from_unix, rfc3339
 from licenzy.kit.lease import Lease
 from licenzy.kit.secret_box import SecretBox
+from licenzy.projects.queries import is_worked_on
 from licenzy.reconciliation.actions import EVENTS_KEPT, request_walk_of
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.reconciliation.walk import AT_A_TIME, OVERLAP, Report, Walk
@@ -79,7 +80,12 @@ def poll_next(
 def _due(*, now: datetime) -> SelectOfScalar[str]:
     return (
         select(EventPoll.connection_id)
-        .where(col(EventPoll.next_at) <= now, is_free(col(EventPoll.leased_until), now))
+        .join(Connection, col(Connection.id) == col(EventPoll.connection_id))
+        .where(
+            col(EventPoll.next_at) <= now,
+            is_free(col(EventPoll.leased_until), now),
+            is_worked_on(Connection.project_id),
+        )
         .order_by(col(EventPoll.next_at))
         .limit(1)
     )

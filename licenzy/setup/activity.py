@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta, tzinfo
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, func, literal_column, type_coerce
@@ -15,6 +16,7 @@ from licenzy.checkout.models import CheckoutAttempt
 from licenzy.db.reads import read_all
 from licenzy.entitlements.models import Entitlement
 from licenzy.kit.clock import EPOCH, whole_hours
+from licenzy.kit.time_zones import to_instant
 from licenzy.observations.models import CheckCount
 from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.projects.scope import Scope
@@ -39,7 +41,7 @@ BY_DAY = Span("30d", "30 days", 30, 24)
 
 @dataclass(slots=True)
 class ActivityStep:
-    """What was done in one hour, or on one day in UTC."""
+    """What was done in one hour, or on one day."""
 
     begins: datetime
     allowed: int = 0
@@ -91,19 +93,21 @@ class Activity:
         return dict(together.most_common())
 
 
-def activity(db: Session, scope: Scope, *, span: Span, now: datetime) -> Activity:
-    """What one side did in the last `span.steps` hours or days, the one of `now` included."""
-    last = whole_hours(now) // span.hours
-    first = last - span.steps + 1
-    since_hour = first * span.hours
-    since = EPOCH + timedelta(hours=since_hour)
-    steps = [ActivityStep(since + timedelta(hours=span.hours * n)) for n in range(span.steps)]
+def activity(db: Session, scope: Scope, *, span: Span, zone: tzinfo, now: datetime) -> Activity:
+    """What one side did in the last `span.steps` hours or days, the one of `now` included.
+
+    Days are those of `zone`. What happened is known by whole hours of UTC, and counts to the day in which
+    its hour begins.
+    """
+    steps = [ActivityStep(begins) for begins in _beginnings(span, zone, now)]
+    since = steps[0].begins
+    first_hours = [-(-(step.begins - EPOCH) // timedelta(hours=1)) for step in steps]
 
     def step(hour: int) -> ActivityStep:
         # A sandbox whose clock was moved dates later than now what has happened by now.
-        return steps[min(hour // span.hours, last) - first]
+        return steps[max(0, bisect_right(first_hours, hour) - 1)]
 
-    for hour, allowed, denied in _checks(db, scope, since_hour=since_hour):
+    for hour, allowed, denied in _checks(db, scope, since_hour=first_hours[0]):
         step(hour).allowed += allowed
         step(hour).denied += denied
     for hour, purchases in _purchases(db, scope, since=since):
@@ -111,6 +115,16 @@ def activity(db: Session, scope: Scope, *, span: Span, now: datetime) -> Activit
     for hour, unit, units in _consumed(db, scope, since=since):
         step(hour).used[unit] += int(units)
     return Activity(span, steps)
+
+
+def _beginnings(span: Span, zone: tzinfo, now: datetime) -> list[datetime]:
+    """When the steps begin, in UTC, the oldest first."""
+    if span.hours == 1:
+        last = EPOCH + timedelta(hours=whole_hours(now))
+        return [last - timedelta(hours=back) for back in reversed(range(span.steps))]
+    today = now.astimezone(zone).date()
+    days = (today - timedelta(days=back) for back in reversed(range(span.steps)))
+    return [to_instant(datetime.combine(each, time()), zone) for each in days]
 
 
 def _consumed(db: Session, scope: Scope, *, since: datetime) -> list[tuple[int, str, int]]:

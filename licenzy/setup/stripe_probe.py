@@ -25,6 +25,7 @@ from licenzy.kit.lease import Lease
 from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.actions import PROBE_EVERY, begin_looks, keep_answers, probe_soon
 from licenzy.observations.models import StripeProbe
+from licenzy.projects.queries import is_worked_on
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import AccountFacts, PriceFacts, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.permissions import TRIALS
@@ -101,6 +102,7 @@ def claim_due_probe(db: Session, *, now: datetime) -> Connection | None:
         .outerjoin(StripeProbe, col(StripeProbe.connection_id) == Connection.id)
         .where(
             col(Connection.key_sealed).is_not(None),
+            is_worked_on(Connection.project_id),
             or_(col(StripeProbe.due_at) <= now, and_(col(StripeProbe.due_at).is_(None), first_due)),
             is_free(col(StripeProbe.leased_until), now),
         )

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from licenzy.alerts.actions import AlertWatch, check_next
+from licenzy.archiving.removal import remove_next
 from licenzy.deliveries.sending import Sender
 from licenzy.entitlements.holder_batches import change_next
 from licenzy.errors import DatabaseUnavailable
@@ -205,6 +207,23 @@ def _follow_clocks(parts: Runtime) -> int:
     return 0  # Once a second is often enough.
 
 
+def _send_alerts(parts: Runtime) -> int:
+    """What blocks live mode, for who wants to be mailed; each side once in a few minutes."""
+    watch = AlertWatch(parts.database, parts.secret_box, parts.settings.base_url, parts.clock)
+    for count in range(_MOST_IN_A_ROW):
+        if not check_next(watch):
+            return count
+    return _MOST_IN_A_ROW
+
+
+def _remove_deleted_projects(parts: Runtime) -> int:
+    """Rows of projects that were deleted, a few at a time."""
+    for count in range(_MOST_IN_A_ROW):
+        if not remove_next(parts.database):
+            return count
+    return _MOST_IN_A_ROW
+
+
 JOBS: dict[str, Callable[[Runtime], int]] = {
     "apply due events": _apply_due_events,
     "settle": _settle,
@@ -218,4 +237,6 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "import purchases": _import,
     "send mail": _send_mail,
     "follow clocks of the lab": _follow_clocks,
+    "mail what blocks live mode": _send_alerts,
+    "remove deleted projects": _remove_deleted_projects,
 }

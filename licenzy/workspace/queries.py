@@ -159,6 +159,12 @@ def sessions_of(db: Session, *, user_id: str, now: datetime) -> list[SignInSessi
     return list(sessions)
 
 
+@read_first
+def workspace_by_id(*, workspace_id: str) -> SelectOfScalar[Workspace]:
+    """The workspace with this id; checks no membership."""
+    return select(Workspace).where(Workspace.id == workspace_id)
+
+
 def workspaces_of(db: Session, *, user_id: str) -> Sequence[tuple[Workspace, Role]]:
     """The workspaces this person belongs to with the role in each, oldest first."""
     found = db.exec(

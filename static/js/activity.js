@@ -66,7 +66,7 @@
     return {
       columns: columns,
       short: rows.map(function (row) { return row.cells[0].dataset.short; }),
-      when: rows.map(function (row) { return row.cells[0].textContent; }),
+      when: rows.map(function (row) { return row.cells[0].dataset.when; }),
     };
   }
 
@@ -96,7 +96,7 @@
       var row = chart.cursor.idx;
       tip.hidden = row === null || row === undefined || chart.cursor.left < 0;
       if (tip.hidden) { return; }
-      tip.textContent = [told.when[row] + " UTC"].concat(told.columns.map(function (column) {
+      tip.textContent = [told.when[row]].concat(told.columns.map(function (column) {
         return column.name + ": " + column.words[row];
       })).join("\n");
       var left = chart.valToPos(row, "x") - tip.offsetWidth / 2;

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 
 from licenzy.alignment.modes import Mode
+from licenzy.archiving.actions import archive_project
 from licenzy.portal.docs.renderer import guide_pages
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
@@ -22,7 +23,7 @@ from licenzy.workspace.models import Role
 from licenzy.workspace.password_links import issue_reset
 from tests.portal.filled_side import fill_side
 from tests.portal.set_up_side import side_pages
-from tests.support.cast import PASSWORD, Cast
+from tests.support.cast import PASSWORD, Cast, make_project
 from tests.support.clock import START
 from tests.support.codes import code_at
 from tests.support.servers import served
@@ -64,6 +65,12 @@ EMPTY = (
     "/imports",
     "/grants/new",
     "/reconciliation",
+)
+PEOPLE = (
+    "/projects",
+    "/projects/new",
+    "/workspaces/new",
+    "/account/notifications",
 )
 PUBLIC = (
     "/sign-in",
@@ -140,7 +147,17 @@ def test_a_side_where_nothing_has_happened(browser: Any, address: str, cast: Cas
     sign_in(browser, address)
     side = f"/projects/{cast.project_id}/test"
     paths = [side + path for path in (*EMPTY, *(f"/setup/{step}" for step in STEPS))]
-    assert complaints(browser, address, ["/projects", "/projects/new", "/account", *paths]) == []
+    assert complaints(browser, address, ["/account", *paths]) == []
+
+
+def test_pages_of_people_and_workspaces(browser: Any, address: str, cast: Cast, runtime: Runtime) -> None:
+    with runtime.database.write() as db:
+        archived = make_project(db, workspace_id=cast.owner.workspace_id, name="Archived")
+        archive_project(db, actor=Actor(), project_id=archived, now=runtime.clock())
+    sign_in(browser, address)
+    workspace = f"/workspaces/{cast.owner.workspace_id}"
+    paths = [*PEOPLE, f"{workspace}/settings", f"{workspace}/team", f"/projects/{archived}/live/settings"]
+    assert complaints(browser, address, paths) == []
 
 
 def test_the_team_and_the_links_it_makes(browser: Any, address: str, cast: Cast, runtime: Runtime) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlmodel import Session
@@ -16,9 +17,10 @@ from licenzy.db.unit_of_work import Database
 from licenzy.kit.clock import whole_hours
 from licenzy.kit.ids import new_id
 from licenzy.observations.actions import count_checks
+from licenzy.observations.models import CheckCount
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
-from licenzy.setup.activity import BY_DAY, BY_HOUR, Activity, Span, activity
+from licenzy.setup.activity import BY_DAY, BY_HOUR, Activity, Span, _beginnings, activity
 from licenzy.subjects.models import Subject
 from licenzy.usage.models import LedgerRow
 from tests.support.cast import Cast, make_connection, make_product, make_subject
@@ -66,7 +68,7 @@ def bought(db: Session, connection: Connection, subject: Subject, *, at: datetim
 
 def activity_of(runtime: Runtime, side: Scope, span: Span) -> Activity:
     with runtime.database.read() as db:
-        return activity(db, side, span=span, now=NOW)
+        return activity(db, side, span=span, zone=UTC, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_units_are_summed_by_name(database: Database, cast: Cast, side: Scope) -
             )
         for unit, units in (("units", 5), ("images", 7), ("images", 1)):
             used(db, subject, units, unit=unit)
-        seen = activity(db, side, span=BY_HOUR, now=NOW)
+        seen = activity(db, side, span=BY_HOUR, zone=UTC, now=NOW)
     assert list(seen.used.items()) == [("images", 8), ("units", 5)]
     assert seen.steps[-1].used == {"images": 8, "units": 5}
 
@@ -166,5 +168,41 @@ def test_included_units_count_by_their_own_unit(database: Database, cast: Cast, 
                 used_at=NOW,
             )
         )
-        seen = activity(db, side, span=BY_HOUR, now=NOW)
+        seen = activity(db, side, span=BY_HOUR, zone=UTC, now=NOW)
     assert list(seen.used.items()) == [("images", 20), ("units", 12)]
+
+
+def test_days_are_those_of_the_zone() -> None:
+    # On 29 March clocks in Berlin go forward: that day has 23 hours.
+    begins = _beginnings(BY_DAY, ZoneInfo("Europe/Berlin"), datetime(2026, 3, 30, 21, 59, tzinfo=UTC))
+    assert begins[-3:] == [
+        datetime(2026, 3, 27, 23, tzinfo=UTC),
+        datetime(2026, 3, 28, 23, tzinfo=UTC),
+        datetime(2026, 3, 29, 22, tzinfo=UTC),
+    ]
+    assert len(begins) == 30
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "day_begins"),
+    [
+        # At 23:00 UTC it is tomorrow in Berlin; at 18:00 it is not yet in Kolkata, which is at +5:30.
+        ("Europe/Berlin", datetime(2026, 11, 20, 23, tzinfo=UTC), datetime(2026, 11, 20, 23, tzinfo=UTC)),
+        ("Europe/Berlin", datetime(2026, 11, 20, 22, tzinfo=UTC), datetime(2026, 11, 19, 23, tzinfo=UTC)),
+        ("Asia/Kolkata", datetime(2026, 11, 20, 18, tzinfo=UTC), datetime(2026, 11, 19, 18, 30, tzinfo=UTC)),
+        ("Asia/Kolkata", datetime(2026, 11, 20, 19, tzinfo=UTC), datetime(2026, 11, 20, 18, 30, tzinfo=UTC)),
+    ],
+)
+def test_checks_count_to_the_day_of_the_zone(
+    database: Database, cast: Cast, zone: str, at: datetime, day_begins: datetime
+) -> None:
+    scope = Scope(cast.project_id, Mode.TEST)
+    with database.write() as db:
+        db.add(
+            CheckCount(
+                project_id=scope.project_id, mode=scope.mode, hour=whole_hours(at), allowed=3, denied=0
+            )
+        )
+    with database.read() as db:
+        seen = activity(db, scope, span=BY_DAY, zone=ZoneInfo(zone), now=NOW)
+    assert [(step.begins, step.allowed) for step in seen.steps if step.allowed] == [(day_begins, 3)]

@@ -10,7 +10,7 @@ from licenzy.portal.access.forms import ClaimForm, SignInForm
 from licenzy.portal.access.second_step import go_to_second_step
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import public, signed_in
-from licenzy.portal.projects.views import workspace_to_grow
+from licenzy.portal.projects.views import workspaces_to_grow
 from licenzy.portal.respond import go, no_referrer, own_path, show, show_form
 from licenzy.portal.sessions import (
     SignedInUser,
@@ -38,12 +38,13 @@ def home() -> ResponseReturnValue:
     if user is None:
         return go(url_for("portal.sign_in")) if _is_claimed() else show("access/unclaimed.html")
     with runtime().database.read() as db:
-        projects = projects_for(db, user_id=user.user_id)
-    if not projects and workspace_to_grow(user) is not None:
+        mine = projects_for(db, user_id=user.user_id)
+    projects = [project for project, _role in mine if project.archived_at is None]
+    if not mine and workspaces_to_grow(user):
         return go(url_for("portal.new_project"))
     if len(projects) != 1:
         return go(url_for("portal.projects"))
-    return go(url_for("portal.project.overview", project_id=projects[0][0].id, mode="test"))
+    return go(url_for("portal.project.overview", project_id=projects[0].id, mode="test"))
 
 
 @portal.route("/claim/<token>", methods=["GET", "POST"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from wtforms import DateTimeLocalField, SelectField
 from wtforms.fields.choices import SelectChoice
@@ -11,7 +11,9 @@ from wtforms.validators import Optional
 
 from licenzy.deliveries.models import DeliveryStatus, WebhookEndpoint
 from licenzy.portal.endpoints.forms import EVENT_TYPE_CHOICES
+from licenzy.portal.formatting import zone_words
 from licenzy.portal.forms import PortalForm
+from licenzy.portal.time_display import time_display
 
 
 class ResendForm(PortalForm):
@@ -31,13 +33,15 @@ class ResendForm(PortalForm):
         "Event", default="", choices=[SelectChoice("", "all events"), *EVENT_TYPE_CHOICES]
     )
     endpoint = SelectField("Endpoint", default="", validate_choice=False)
-    since = DateTimeLocalField("Created from (UTC)", validators=[Optional()])
-    until = DateTimeLocalField("Created before (UTC)", validators=[Optional()])
+    since = DateTimeLocalField("Created from", validators=[Optional()])
+    until = DateTimeLocalField("Created before", validators=[Optional()])
 
     def offer(self, endpoints: Sequence[WebhookEndpoint]) -> None:
         """The endpoints to choose from."""
         listed = [SelectChoice(each.id, each.url) for each in endpoints]
         self.endpoint.choices = [SelectChoice("", "all endpoints"), *listed]
+        for field in (self.since, self.until):
+            field.label.text = f"{field.label.text} ({zone_words()})"
 
     @property
     def statuses(self) -> list[DeliveryStatus]:
@@ -47,6 +51,7 @@ class ResendForm(PortalForm):
         return [DeliveryStatus.FAILED, DeliveryStatus.DEAD]
 
     def bounds(self) -> tuple[datetime | None, datetime | None]:
-        """From when until when, in UTC."""
+        """From when until when; entered in the zone of the page, given in UTC."""
         since, until = self.since.data, self.until.data
-        return since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC)
+        entered = time_display().entered
+        return entered(since) if since else None, entered(until) if until else None

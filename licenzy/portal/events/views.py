@@ -71,7 +71,7 @@ def event(side: Side, event_id: str) -> ResponseReturnValue:
         holders=holders,
         untracked=untracked,
         replayable=found.status in REPLAYABLE,
-        payload=_readable(found.payload) if side.may(Role.SUPPORT) else None,
+        payload=_readable(found.payload) if side.role.at_least(Role.SUPPORT) else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 from flask import request
@@ -13,7 +13,9 @@ from wtforms.validators import Optional, ValidationError
 
 from licenzy.errors import LicenzyError
 from licenzy.kit.uploads import MOST_MB
+from licenzy.portal.formatting import zone_words
 from licenzy.portal.forms import PortalForm
+from licenzy.portal.time_display import time_display
 
 _MOST_NAME = 200
 _FILE = {"accept": ".csv,text/csv", "data-most-megabytes": str(MOST_MB)}
@@ -43,10 +45,14 @@ class ImportForm(KeysForm):
         "CSV file", description=f"Says whose purchases are. At most {MOST_MB} MB.", render_kw=_FILE
     )
     with_ended = BooleanField("Ended subscriptions")
-    payments_since = DateField(
-        "One-time payments since", validators=[Optional()], description="Leave it empty to import none."
-    )
+    payments_since = DateField("One-time payments since", validators=[Optional()])
     announced = BooleanField("Send entitlement.updated with reason imported")
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **values)
+        self.payments_since.description = (
+            f"From the start of that day in {zone_words()}. Leave it empty to import none."
+        )
 
     def validate_payments_since(self, field: Any) -> None:
         if field.data is not None and field.data < _EARLIEST:
@@ -55,7 +61,7 @@ class ImportForm(KeysForm):
     @property
     def since(self) -> datetime | None:
         day = self.payments_since.data
-        return datetime(day.year, day.month, day.day, tzinfo=UTC) if day is not None else None
+        return time_display().entered(datetime.combine(day, time())) if day is not None else None
 
     def refuse(self, error: LicenzyError) -> None:
         """What is said of the file stands at the file."""

@@ -10,6 +10,7 @@ from licenzy.portal.alignment.findings import severity_counts, side_findings
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import show
+from licenzy.portal.time_display import time_display
 from licenzy.runtime import runtime
 from licenzy.setup.activity import BY_DAY, BY_HOUR, activity
 from licenzy.setup.queries import counts, setup_facts
@@ -31,7 +32,7 @@ def overview(side: Side) -> ResponseReturnValue:
         counted = counts(db, side.scope)
         attempts = latest_attempts(db, side.scope, limit=_LATEST)
         events = events_page(db, side.scope).rows[:_LATEST]
-        done_lately = activity(db, side.scope, span=span, now=now)
+        done_lately = activity(db, side.scope, span=span, zone=time_display().zone, now=now)
     listed = steps(facts, side_findings(side))
     found = [finding for finding in side_findings(side) if not not_reached(finding, listed)]
     return show(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from wtforms import StringField
+from collections.abc import Sequence
+
+from wtforms import SelectField, StringField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length
 
 from licenzy.portal.forms import PortalForm
+from licenzy.workspace.models import Workspace
 
 
 class NewProjectForm(PortalForm):
@@ -15,3 +19,10 @@ class NewProjectForm(PortalForm):
         validators=[InputRequired("Give the project a name."), Length(max=80)],
         render_kw={"maxlength": 80, "autocomplete": "off"},
     )
+    workspace = SelectField("Workspace")
+
+    def offer(self, workspaces: Sequence[Workspace]) -> None:
+        """Let one of these be chosen; the first one where none was named."""
+        self.workspace.choices = [SelectChoice(each.id, each.name) for each in workspaces]
+        if not self.workspace.raw_data and self.workspace.data not in {each.id for each in workspaces}:
+            self.workspace.data = workspaces[0].id

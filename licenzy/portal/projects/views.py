@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from flask import url_for
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.portal.blueprint import portal
@@ -11,9 +14,10 @@ from licenzy.portal.projects.forms import NewProjectForm
 from licenzy.portal.respond import go, show, show_form
 from licenzy.portal.sessions import SignedInUser
 from licenzy.projects.actions import create_project
+from licenzy.projects.models import Project
 from licenzy.projects.queries import projects_for
 from licenzy.runtime import runtime
-from licenzy.workspace.models import Role
+from licenzy.workspace.models import Role, Workspace
 from licenzy.workspace.queries import workspaces_of
 
 
@@ -23,27 +27,36 @@ def projects(user: SignedInUser) -> ResponseReturnValue:
     """Every project one may see."""
     with runtime().database.read() as db:
         mine = projects_for(db, user_id=user.user_id)
-    return show("projects/list.html", projects=mine, may_create=workspace_to_grow(user) is not None)
+        homes = workspaces_of(db, user_id=user.user_id)
+    return show(
+        "projects/list.html",
+        groups=[_group(workspace, role, mine) for workspace, role in homes],
+        any_projects=bool(mine),
+        may_create=any(role.at_least(Role.ADMIN) for _workspace, role in homes),
+        may_create_workspace=any(role.at_least(Role.OWNER) for _workspace, role in homes),
+    )
 
 
 @portal.route("/projects/new", methods=["GET", "POST"])
 @signed_in
 def new_project(user: SignedInUser) -> ResponseReturnValue:
     """Make a project and go to its set-up, in test mode."""
-    workspace_id = workspace_to_grow(user)
-    if workspace_id is None:
+    homes = workspaces_to_grow(user)
+    if not homes:
         refuse_role(user, "Only admins and owners of a workspace can make projects.", needed=Role.ADMIN)
-    ask = ask_second_factor(user, workspace_id)
+    form = NewProjectForm(workspace=request.args.get("workspace"))
+    form.offer(homes)
+    chosen = next((home for home in homes if home.id == form.workspace.data), homes[0])
+    ask = ask_second_factor(user, chosen.id)
     if ask is not None:
         return ask
-    form = NewProjectForm()
     if form.validate_on_submit():
         with form.refusals():
             with runtime().database.write() as db:
                 project = create_project(
                     db,
                     actor=user.actor,
-                    workspace_id=workspace_id,
+                    workspace_id=form.workspace.data,
                     name=form.name.data,
                     now=runtime().clock(),
                 )
@@ -53,8 +66,28 @@ def new_project(user: SignedInUser) -> ResponseReturnValue:
     return show_form(form, "projects/new.html", "projects/_new_form.html", first=first)
 
 
-def workspace_to_grow(user: SignedInUser) -> str | None:
-    """The first workspace in which this person may make projects."""
+def workspaces_to_grow(user: SignedInUser) -> list[Workspace]:
+    """The workspaces in which this person may make projects, oldest first."""
     with runtime().database.read() as db:
         mine = workspaces_of(db, user_id=user.user_id)
-    return next((workspace.id for workspace, role in mine if role.at_least(Role.ADMIN)), None)
+    return [workspace for workspace, role in mine if role.at_least(Role.ADMIN)]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectGroup:
+    """The projects of one workspace, and the person's role in it."""
+
+    workspace: Workspace
+    role: Role
+    projects: list[Project]
+    archived: list[Project]
+
+
+def _group(workspace: Workspace, role: Role, mine: Sequence[tuple[Project, Role]]) -> ProjectGroup:
+    here = [project for project, _role in mine if project.workspace_id == workspace.id]
+    return ProjectGroup(
+        workspace,
+        role,
+        [project for project in here if project.archived_at is None],
+        [project for project in here if project.archived_at is not None],
+    )

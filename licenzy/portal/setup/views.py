@@ -29,6 +29,7 @@ from licenzy.portal.setup.wizard import (
     purchase_context,
     step_page,
 )
+from licenzy.portal.time_display import time_display
 from licenzy.projects.scope import Scope
 from licenzy.runtime import runtime
 from licenzy.setup.facts import JourneyFacts
@@ -139,9 +140,9 @@ def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
 
 @portal.app_template_filter("seen_at")
 def _seen_at(at: datetime) -> str:
-    """`16:05:01` for today in UTC, else how long ago: a purchase is followed to the second."""
+    """`16:05:01` for the last hours, else how long ago: a purchase is followed to the second."""
     now = runtime().clock()
-    return f"{at:%H:%M:%S}" if now - at < timedelta(hours=12) else ago(at)
+    return f"{time_display().local(at):%H:%M:%S}" if now - at < timedelta(hours=12) else ago(at)
 
 
 def _step_named(word: str) -> StepName:

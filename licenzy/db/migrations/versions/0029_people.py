@@ -130,6 +130,13 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['project_id'], ['projects.id'], name=op.f('fk_alerts_project_id_projects')),
     sa.PrimaryKeyConstraint('project_id', 'mode', 'code', 'about', name=op.f('pk_alerts'))
     )
+    op.create_table('alert_checks',
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('mode', sa.String(32), nullable=False),
+    sa.Column('next_at', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['project_id'], ['projects.id'], name=op.f('fk_alert_checks_project_id_projects')),
+    sa.PrimaryKeyConstraint('project_id', 'mode', name=op.f('pk_alert_checks'))
+    )
     op.create_table('api_key_refusals',
     sa.Column('project_id', sa.String(), nullable=False),
     sa.Column('mode', sa.String(32), nullable=False),

@@ -1,0 +1,1 @@
+"""Archiving projects, taking them back, deleting them, and removing the rows of deleted ones."""

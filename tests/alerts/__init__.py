@@ -1,0 +1,1 @@
+"""Mail about what blocks live mode."""
