@@ -123,7 +123,10 @@ def workspace_pages() -> list[WorkspaceEntry]:
     if here is None:
         return []
     workspace_id, role = here
-    pages = [(Role.VIEWER, "portal.workspace.team", "Team", "users")]
+    pages = [
+        (Role.VIEWER, "portal.workspace.team", "Team", "users"),
+        (Role.ADMIN, "portal.workspace.audit", "Audit log", "list"),
+    ]
     return [WorkspaceEntry(workspace_id, *page) for needed, *page in pages if role.at_least(needed)]
 
 
