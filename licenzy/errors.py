@@ -162,7 +162,13 @@ class StripeKeySent(LicenzyError):
     hint = "Roll that key in Stripe now. Send a key that begins with lz_test_ or lz_live_."
 
 
-# 403: transport
+# 403: scope and transport
+
+
+class InsufficientScope(LicenzyError):
+    code, status = "insufficient_scope", 403
+    message = "This API key may not make this call."
+    hint = "Create a key with the scope that the call needs on the API keys page."
 
 
 class HttpsRequired(LicenzyError):

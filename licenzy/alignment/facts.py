@@ -178,10 +178,18 @@ class KeyFacts:
     last_used_at: datetime | None
     revoked_at: datetime | None = None
     expired: bool = False
+    for_backends: bool = True
+    """Whether its scopes let a backend make every call of the runtime API."""
+    checks_access: bool = True
+
+    @property
+    def alive(self) -> bool:
+        return self.revoked_at is None and not self.expired
 
     @property
     def usable(self) -> bool:
-        return self.revoked_at is None and not self.expired
+        """Whether a backend can work with it."""
+        return self.alive and self.for_backends
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from werkzeug.routing import BaseConverter
 from licenzy.api import access, batch, billing, checkout, entitlements, metrics, probes, reservations, usage
 from licenzy.api.on_the_loop import CHECK, CONSUME, CallsOnTheLoop
 from licenzy.api.openapi import describe, openapi
+from licenzy.api.operations import OPERATIONS
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiState, answering, refuse_exception
+from licenzy.api.routes import CallRoute, described_path
 from licenzy.db.readiness import Readiness
 
 RESERVATION = "/v1/usage/reservations/<reservation_id>"
@@ -51,10 +53,12 @@ def register(app: Flask) -> None:
         *_measured(state.runtime.settings.metrics_token),
     )
     for name, method, rule, view in routes:
+        # A call of `/v1` that no operation describes is a KeyError: nobody has said which keys may make it.
+        scope = OPERATIONS[f"api.{name}"].scope if rule.startswith("/v1/") else None
         app.add_url_rule(
             rule,
             endpoint=f"api.{name}",
-            view_func=answering(state, view),
+            view_func=answering(state, view, CallRoute(method, described_path(rule), scope)),
             methods=[method],
             provide_automatic_options=False,
             # A trailing slash is another path, except in a ref, where it is part of the ref.

@@ -12,6 +12,7 @@ from licenzy.api.entitlements import summary
 from licenzy.api.incoming import Arrived
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest, ApiState
+from licenzy.api.routes import CallRoute
 from licenzy.api.schemas import AccessCheckBody, validated
 from licenzy.entitlements.decision import in_force
 from licenzy.entitlements.models import OVERRIDE, Entitlement
@@ -51,12 +52,14 @@ def check(request: ApiRequest) -> Reply:
     return _answer_body(request, caller, subject_ref, allowed)
 
 
-async def check_on_loop(state: ApiState, reader: SnapshotReader, incoming: Arrived) -> Reply | None:
+async def check_on_loop(
+    state: ApiState, reader: SnapshotReader, incoming: Arrived, route: CallRoute
+) -> Reply | None:
     """The same from one read on the event loop; none when it takes more than that, and a thread answers.
 
     Nothing is counted then.
     """
-    request = ApiRequest(state, incoming)
+    request = ApiRequest(state, incoming, route)
     try:
         return await _check_on_loop(request, reader, incoming)
     except errors.LicenzyError as error:

@@ -12,8 +12,10 @@ from typing import TypeAlias
 
 from licenzy.api.access import check_on_loop
 from licenzy.api.incoming import Arrived
+from licenzy.api.operations import OPERATIONS
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiState
+from licenzy.api.routes import CallRoute
 from licenzy.api.usage import ConsumeEndpoint
 from licenzy.hotpath.readers import make_reader
 from licenzy.hotpath.snapshot import SubjectSnapshot
@@ -34,9 +36,11 @@ class CallsOnTheLoop:
             make_reader, runtime.database, prepares=runtime.settings.prepared_statements
         )
         self._reader = self._make_reader()
+        check = CallRoute("POST", CHECK, OPERATIONS["api.check"].scope)
+        consume = CallRoute("POST", CONSUME, OPERATIONS["api.consume"].scope)
         self.calls: Mapping[tuple[str, str], HotCall] = {
-            ("POST", CHECK): lambda incoming: check_on_loop(state, self, incoming),
-            ("POST", CONSUME): lambda incoming: consuming.consume_on_loop(self, incoming),
+            ("POST", CHECK): lambda incoming: check_on_loop(state, self, incoming, check),
+            ("POST", CONSUME): lambda incoming: consuming.consume_on_loop(self, incoming, consume),
         }
 
     async def open(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.api.operations import OPERATIONS, PARAMETERS, Operation, Refusals
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest
+from licenzy.api.routes import described_path
 from licenzy.idempotency.outcome import Outcome
 from licenzy.wsgi_json import refusal
 
@@ -28,6 +28,10 @@ _BEFORE = (
     errors.NotFound,
     errors.MethodNotAllowed,
     errors.Overloaded,
+)
+_SCHEME = (
+    "`lz_test_…` or `lz_live_…`. Each call names the scope that its key needs; "
+    "a key with the scope `runtime` may make those that need `read` too."
 )
 _HEADERS = {
     "Licenzy-Request-Id": "The ID of this call. Give it to the operator when you report a problem.",
@@ -47,7 +51,7 @@ def describe(routes: Map, base_url: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     known = list(OPERATIONS)
     for rule in sorted(_rules(routes), key=lambda rule: known.index(rule.endpoint)):
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        path = described_path(rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             paths.setdefault(path, {})[method.lower()] = _operation(
                 rule.endpoint.partition(".")[2], OPERATIONS[rule.endpoint]
@@ -67,9 +71,7 @@ def describe(routes: Map, base_url: str) -> dict[str, Any]:
             "headers": {
                 name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
             },
-            "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "`lz_test_…` or `lz_live_…`"}
-            },
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": _SCHEME}},
         },
     }
 
@@ -82,7 +84,7 @@ def _operation(name: str, operation: Operation) -> dict[str, Any]:
     description: dict[str, Any] = {
         "operationId": name,
         "summary": operation.summary,
-        "security": [{"key": []}] if operation.keyed else [],
+        "security": [{"key": [operation.scope.value]}] if operation.scope else [],
         "parameters": [{"$ref": f"#/components/parameters/{each}"} for each in operation.parameters],
     }
     if operation.body is not None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from licenzy import errors
 from licenzy.api import answers, body_fields, examples, schemas
+from licenzy.api_keys.models import KeyScope
 
 Refusals = tuple[type[errors.LicenzyError], ...]
 
@@ -20,6 +21,7 @@ _KEY: Refusals = (
     errors.ApiKeyRevoked,
     errors.ApiKeyExpired,
     errors.StripeKeySent,
+    errors.InsufficientScope,
     errors.RateLimited,
     errors.DatabaseUnavailable,
 )
@@ -80,6 +82,8 @@ class Operation:
     summary: str
     returns: Mapping[str, Any]
     answer: type[BaseModel]
+    scope: KeyScope | None
+    """What its API key must have; none for a call that takes no key."""
     status: int = 200
     body: type[BaseModel] | None = None
     sent: Mapping[str, Any] | None = None
@@ -88,10 +92,13 @@ class Operation:
     body_required: bool = True
     parameters: tuple[str, ...] = ()
     """Names among `PARAMETERS`, those of the path included."""
-    keyed: bool = True
-    """Whether it takes an API key."""
     may: Refusals = ()
     """Refusals beside those that the key, the body and the Idempotency-Key bring with them."""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether it takes an API key."""
+        return self.scope is not None
 
     @property
     def refusals(self) -> Refusals:
@@ -167,6 +174,7 @@ OPERATIONS: dict[str, Operation] = {
         "Check whether a subject has access now. An unknown subject has none, which is not an error.",
         {**examples.REF, "allowed": True},
         answers.AccessCheck,
+        KeyScope.READ,
         body=schemas.AccessCheckBody,
         sent=examples.REF,
         parameters=("explain",),
@@ -176,6 +184,7 @@ OPERATIONS: dict[str, Operation] = {
         "Check up to 100 subjects at once.",
         {"results": [{**examples.REF, "allowed": True}, {"subject_ref": "user_124", "allowed": False}]},
         answers.AccessCheckBatch,
+        KeyScope.READ,
         body=schemas.AccessCheckBatchBody,
         sent={"subject_refs": ["user_123", "user_124"], "product_code": "PRO_MONTHLY"},
         may=(errors.StripePriceIdNotAllowed, errors.LimitNotFound),
@@ -193,6 +202,7 @@ OPERATIONS: dict[str, Operation] = {
             "balances": {"images": {"remaining": 900, "granted": 1000, "renews_at": None}},
         },
         answers.CustomerAccess,
+        KeyScope.READ,
         parameters=("subject_ref",),
         may=(errors.InvalidRequest, errors.NotFound),
     ),
@@ -200,6 +210,7 @@ OPERATIONS: dict[str, Operation] = {
         "List every entitlement of a subject in pages, newest first, including ended ones.",
         {**examples.REF, "entitlements": [examples.IN_FULL], "has_more": False},
         answers.Entitlements,
+        KeyScope.READ,
         parameters=("subject_ref", "limit", "starting_after"),
         may=(errors.InvalidRequest, errors.NotFound),
     ),
@@ -215,6 +226,7 @@ OPERATIONS: dict[str, Operation] = {
             "expires_at": "2026-11-27T09:30:00Z",
         },
         answers.CheckoutSession,
+        KeyScope.RUNTIME,
         status=201,
         body=schemas.CheckoutSessionBody,
         or_body=schemas.CheckoutItemsBody,
@@ -231,6 +243,7 @@ OPERATIONS: dict[str, Operation] = {
         "Create a session of Stripe's customer portal for a subject.",
         {"url": "https://billing.stripe.com/p/session/test_example"},
         answers.PortalSession,
+        KeyScope.RUNTIME,
         status=201,
         body=schemas.PortalSessionBody,
         sent=examples.REF,
@@ -240,6 +253,7 @@ OPERATIONS: dict[str, Operation] = {
         "Consume units of the subject's usage packs, all or none, once per Idempotency-Key.",
         {"ok": True, "consumed": 100, "usage_remaining": 900},
         answers.ConsumeResponse,
+        KeyScope.RUNTIME,
         body=schemas.ConsumeBody,
         sent={**examples.REF, "units": 100},
         parameters=("Idempotency-Key",),
@@ -254,6 +268,7 @@ OPERATIONS: dict[str, Operation] = {
             "expires_at": "2026-11-26T09:35:00Z",
         },
         answers.ReserveResponse,
+        KeyScope.RUNTIME,
         status=201,
         body=schemas.ReserveBody,
         sent={**examples.REF, "units": 100, "ttl_seconds": 300},
@@ -264,6 +279,7 @@ OPERATIONS: dict[str, Operation] = {
         "Consume up to the reserved units and return the rest. A repeated call gets the same answer.",
         {"ok": True, "consumed": 80, "released": 20, "usage_remaining": 920},
         answers.CommitResponse,
+        KeyScope.RUNTIME,
         body=schemas.CommitBody,
         sent={"units": 80},
         parameters=("reservation_id",),
@@ -273,6 +289,7 @@ OPERATIONS: dict[str, Operation] = {
         "Return all reserved units. A repeated call gets the same answer.",
         {"ok": True, "released": 100, "usage_remaining": 1000},
         answers.ReleaseResponse,
+        KeyScope.RUNTIME,
         body=schemas.ReleaseBody,
         sent={},
         body_required=False,
@@ -283,26 +300,26 @@ OPERATIONS: dict[str, Operation] = {
         "Receive the events of one Stripe connection. It answers after the event is stored.",
         {"received": True},
         answers.WebhookResponse,
+        None,
         body=answers.SentByStripe,
         sent=examples.EVENT,
         parameters=("connection_id", "Stripe-Signature"),
-        keyed=False,
         may=_WEBHOOK,
     ),
     "hooks.receive_for_tenant": Operation(
         "Receive the events of every Stripe connection. The signature decides which one.",
         {"received": True},
         answers.WebhookResponse,
+        None,
         body=answers.SentByStripe,
         sent=examples.EVENT,
         parameters=("Stripe-Signature",),
-        keyed=False,
         may=(*_WEBHOOK, errors.RateLimited),
     ),
     "api.openapi": Operation(
         "Get this description of the API.",
         {"openapi": "3.1.0", "info": {"title": "Licenzy", "version": "1.0.0"}, "paths": {}},
         answers.Description,
-        keyed=False,
+        None,
     ),
 }

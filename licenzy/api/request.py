@@ -21,10 +21,13 @@ from licenzy.api.credentials import hash_of_key
 from licenzy.api.incoming import Incoming, WsgiIncoming
 from licenzy.api.last_used import LastUsed
 from licenzy.api.misuse import MisuseRecorder
+from licenzy.api.refusal_log import RefusalLog
 from licenzy.api.reply import Reply
+from licenzy.api.routes import UNKNOWN_ROUTE, CallRoute
 from licenzy.api.schemas import Body, validated
+from licenzy.api_keys.models import KeyScope
 from licenzy.api_keys.queries import PresentedKey, presented_key
-from licenzy.api_keys.rules import require_alive
+from licenzy.api_keys.rules import allows, require_alive
 from licenzy.hotpath.keys import KeyRow
 from licenzy.idempotency.actions import CallKey
 from licenzy.idempotency.outcome import Outcome
@@ -54,16 +57,18 @@ class ApiState:
         self.last_used = LastUsed(runtime)
         self.checks = CheckCounter(runtime)
         self.misuse = MisuseRecorder(runtime)
+        self.refused = RefusalLog(runtime)
 
 
 class ApiRequest:
     """The call being answered."""
 
-    __slots__ = ("caller", "incoming", "request_id", "state")
+    __slots__ = ("caller", "incoming", "request_id", "route", "state")
 
-    def __init__(self, state: ApiState, incoming: Incoming) -> None:
+    def __init__(self, state: ApiState, incoming: Incoming, route: CallRoute) -> None:
         self.state = state
         self.incoming = incoming
+        self.route = route
         self.request_id = new_id("req")
         self.caller: Caller | None = None
 
@@ -76,13 +81,16 @@ class ApiRequest:
         return hash_of_key(self.incoming.header("authorization"))
 
     def authenticate(self) -> Caller:
-        """Who asks, read from the database, and counted as a use. Raises the 401s and RateLimited."""
+        """Who asks, read from the database, and counted as a use.
+
+        Raises the 401s, InsufficientScope and RateLimited.
+        """
         caller = self.identify_key(self.presented())
         self.count(caller.key_id)
         return caller
 
     def identify_key(self, key_hash: str) -> Caller:
-        """Who asks, read from the database, not counted as a use. Raises the 401s."""
+        """Who asks, read from the database, not counted as a use. Raises what `verify` does."""
         with self.runtime.database.read() as db:
             return self.verify(presented_key(db, key_hash=key_hash))
 
@@ -98,14 +106,30 @@ class ApiRequest:
         self.state.last_used.note(key_id)
 
     def verify(self, key: KeyRow | PresentedKey | None) -> Caller:
-        """The caller behind such a key, not counted as a use. Raises the 401s."""
+        """The caller behind such a key, not counted as a use. Raises the 401s and InsufficientScope.
+
+        Every call that takes a key comes through here, so that none is answered outside of its scope.
+        """
         if key is None:
             raise errors.ApiKeyInvalid
         now = self.state.runtime.clock()
         caller = self.recognize(key, now)
         require_alive(key, to_micros(now) if isinstance(key, KeyRow) else now)
+        self._require_scope(key.scopes, caller)
         self.note_browser(caller)
         return caller
+
+    def _require_scope(self, scopes: str, caller: Caller) -> None:
+        needed = self.route.scope
+        assert needed is not None, f"{self.route.path} takes no API key"
+        if allows(scopes, needed):
+            return
+        page = f"{self.runtime.settings.base_url}/projects/{caller.project_id}/{caller.mode}/api-keys"
+        raise errors.InsufficientScope(
+            f"This API key has the scope {scopes.replace(' ', ' and ')}. This call needs {_worded(needed)}.",
+            hint=f"Create a key with the scope {_worded(needed)} at {page}, and send that one.",
+            headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
+        )
 
     def recognize(self, key: KeyRow | PresentedKey, now: datetime) -> Caller:
         """The caller behind a key, whether or not it still lives; from here on answers tell the mode."""
@@ -154,6 +178,8 @@ class ApiRequest:
 
     def answer_outcome(self, outcome: Outcome, *, replayed: bool) -> Reply:
         """The outcome of a call with an Idempotency-Key, told for the first time or again."""
+        if outcome.status >= 400 and self.caller is not None:
+            self.state.refused.note_outcome(self.caller, self.route, self.request_id, outcome)
         again = [("Idempotent-Replayed", "true")] if replayed else []
         return self._reply(outcome.status, outcome.body.encode(), again)
 
@@ -161,6 +187,9 @@ class ApiRequest:
         """A refusal, in the one shape that docs/errors.md describes."""
         if self.caller is not None:
             self.state.misuse.refusal(self.caller, error)
+            self.state.refused.note(
+                self.caller, self.route, self.request_id, status=error.status, code=error.code
+            )
         payload = refusal(error, self.request_id, self.caller.mode.value if self.caller else None)
         headers = list(error.headers.items())
         if error.status == 401:
@@ -187,11 +216,11 @@ class ApiRequest:
         return Reply(status, headers, body)
 
 
-def answering(state: ApiState, view: Callable[..., Reply]) -> Callable[..., Response]:
+def answering(state: ApiState, view: Callable[..., Reply], route: CallRoute) -> Callable[..., Response]:
     """A Flask view around a function of an ApiRequest; every refusal has the shape of docs/errors.md."""
 
     def call(**path: str) -> Response:
-        return answered(ApiRequest(state, WsgiIncoming(request.environ)), view, **path).response()
+        return answered(ApiRequest(state, WsgiIncoming(request.environ), route), view, **path).response()
 
     return call
 
@@ -212,7 +241,8 @@ def refuse_exception(state: ApiState, problem: Exception) -> Response:
     def refuse(_call: ApiRequest) -> Reply:
         raise _in_our_words(problem)
 
-    return answered(ApiRequest(state, WsgiIncoming(request.environ)), refuse).response()
+    call = ApiRequest(state, WsgiIncoming(request.environ), UNKNOWN_ROUTE)
+    return answered(call, refuse).response()
 
 
 def _in_our_words(problem: Exception) -> Exception:
@@ -233,6 +263,10 @@ def body_hash(value: Mapping[str, Any]) -> str:
     """The same for the same JSON object, however it was spaced or ordered."""
     # Not orjson, which refuses lone surrogates: what is wrong with a text is for its own rule to say.
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _worded(needed: KeyScope) -> str:
+    return "read or runtime" if needed is KeyScope.READ else needed.value
 
 
 def _briefly(problem: Exception) -> str:

@@ -13,6 +13,7 @@ from licenzy.api.caller import Caller
 from licenzy.api.incoming import Arrived
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest, ApiState, body_hash
+from licenzy.api.routes import CallRoute
 from licenzy.api.schemas import ConsumeBody, validated
 from licenzy.hotpath.consume import (
     Answered,
@@ -49,7 +50,7 @@ class ConsumeEndpoint:
     """Where units are consumed: the committer of this process, and the keys that have been seen.
 
     What a key stands for never changes, so that it is read once per process, to count its calls by; that it
-    lives is looked at by the very statement that consumes.
+    lives and may consume is looked at by the very statement that consumes.
     """
 
     def __init__(self, state: ApiState) -> None:
@@ -85,12 +86,14 @@ class ConsumeEndpoint:
                 return _answer(request, result)
         raise errors.DatabaseUnavailable
 
-    async def consume_on_loop(self, reader: SnapshotReader, incoming: Arrived) -> Reply | None:
+    async def consume_on_loop(
+        self, reader: SnapshotReader, incoming: Arrived, route: CallRoute
+    ) -> Reply | None:
         """The same through one commit; none when it takes more than that, and a thread answers.
 
         Nothing is counted then, nor consumed.
         """
-        request = ApiRequest(self._state, incoming)
+        request = ApiRequest(self._state, incoming, route)
         try:
             return await self._consume_on_loop(request, reader, incoming)
         except errors.LicenzyError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import Index
 from sqlmodel import Field
@@ -10,6 +11,17 @@ from sqlmodel import Field
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table
+
+
+class KeyScope(StrEnum):
+    """What a key may call, and what a call needs."""
+
+    RUNTIME = "runtime"
+    """Every call of the runtime API, those that read included."""
+    READ = "read"
+    """The calls that change nothing."""
+    AUDIT = "audit"
+    """The audit log, and nothing else."""
 
 
 class ApiKey(Table, table=True):

@@ -10,7 +10,8 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.modes import Mode
-from licenzy.api_keys.models import ApiKey
+from licenzy.api_keys.models import ApiKey, ApiKeyRefusal
+from licenzy.api_keys.rules import REFUSALS_KEPT
 from licenzy.connections.models import Connection
 from licenzy.db.reads import read_all, read_first
 from licenzy.errors import NotFound
@@ -27,16 +28,50 @@ def keys(scope: Scope) -> SelectOfScalar[ApiKey]:
     )
 
 
-def key(db: Session, scope: Scope, *, key_id: str) -> ApiKey:
+def key(db: Session, scope: Scope, *, key_id: str, for_update: bool = False) -> ApiKey:
     """One key. Raises NotFound, also for a key of another project or of the other mode."""
-    found = db.exec(
-        select(ApiKey).where(
-            ApiKey.project_id == scope.project_id, ApiKey.mode == scope.mode, ApiKey.id == key_id
-        )
-    ).first()
+    statement = select(ApiKey).where(
+        ApiKey.project_id == scope.project_id, ApiKey.mode == scope.mode, ApiKey.id == key_id
+    )
+    if for_update:
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    found = db.exec(statement).first()
     if found is None:
         raise NotFound("This API key does not exist in this mode.")
     return found
+
+
+def scope_of_key(db: Session, *, key_id: str) -> Scope:
+    """The side of a key, for the command line, which works for all of them. Raises NotFound."""
+    found = db.get(ApiKey, key_id)
+    if found is None:
+        raise NotFound("There is no API key with this ID.")
+    return Scope(found.project_id, found.mode)
+
+
+@read_all
+def refusals(scope: Scope, *, key_id: str) -> SelectOfScalar[ApiKeyRefusal]:
+    """The refused calls of a key that are kept, newest first."""
+    return (
+        select(ApiKeyRefusal)
+        .where(
+            ApiKeyRefusal.project_id == scope.project_id,
+            ApiKeyRefusal.mode == scope.mode,
+            ApiKeyRefusal.key_id == key_id,
+        )
+        .order_by(col(ApiKeyRefusal.request_id).desc())
+        .limit(REFUSALS_KEPT)
+    )
+
+
+@read_first
+def refusal_of_request(scope: Scope, *, request_id: str) -> SelectOfScalar[ApiKeyRefusal]:
+    """The refused call with this request id, whichever key it had."""
+    return select(ApiKeyRefusal).where(
+        ApiKeyRefusal.project_id == scope.project_id,
+        ApiKeyRefusal.mode == scope.mode,
+        ApiKeyRefusal.request_id == request_id,
+    )
 
 
 class PresentedKey(NamedTuple):
@@ -47,6 +82,7 @@ class PresentedKey(NamedTuple):
     mode: Mode
     revoked_at: datetime | None
     expires_at: datetime | None
+    scopes: str
     clock_offset_seconds: int | None
 
     @property
@@ -61,7 +97,7 @@ def presented_key(db: Session, *, key_hash: str) -> PresentedKey | None:
     if found is None:
         return None
     key, offset = found
-    return PresentedKey(key.id, key.project_id, key.mode, key.revoked_at, key.expires_at, offset)
+    return PresentedKey(key.id, key.project_id, key.mode, key.revoked_at, key.expires_at, key.scopes, offset)
 
 
 @read_first

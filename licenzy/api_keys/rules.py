@@ -8,14 +8,27 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 from licenzy.alignment.modes import Mode
+from licenzy.api_keys.models import KeyScope
 from licenzy.errors import ApiKeyExpired, ApiKeyInvalid, ApiKeyRevoked, InvalidRequest, StripeKeySent
 from licenzy.kit.names import clean_name, name_problem
 
 Moment: TypeAlias = Any
 """An instant: a datetime, or its microseconds since 1970; all that are compared are of one kind."""
+
+
+class Lived(Protocol):
+    """A key and when it was made."""
+
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
 
 
 class Dated(Protocol):
@@ -32,8 +45,11 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6
 NAME_MAX = 80
+REFUSALS_KEPT = 100
+"""How many refused calls are kept of each key: the newest."""
 
-_SHAPE = re.compile(r"lz_(?:test|live)_[0-9A-Za-z]{49}", re.ASCII)
+KEY_PATTERN = r"lz_(?:test|live)_[0-9A-Za-z]{49}"
+_SHAPE = re.compile(KEY_PATTERN, re.ASCII)
 _STRIPE_KEY = re.compile(r"[sr]k_", re.ASCII)
 
 
@@ -75,10 +91,58 @@ def has_expired(key: Dated, now: Moment) -> bool:
     return key.expires_at is not None and bool(key.expires_at <= now)
 
 
+def state_of(key: Dated, now: Moment) -> str:
+    """`active`, `revoked` or `expired`."""
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if has_expired(key, now) else "active"
+
+
 def require_alive(key: Dated, now: Moment) -> None:
     """Raise ApiKeyRevoked or ApiKeyExpired for a key that opens nothing at `now`."""
     if not is_alive(key, now):
         raise ApiKeyExpired if key.revoked_at is None else ApiKeyRevoked
+
+
+_SUFFICIENT: dict[KeyScope, frozenset[str]] = {
+    KeyScope.RUNTIME: frozenset({KeyScope.RUNTIME.value}),
+    KeyScope.READ: frozenset({KeyScope.RUNTIME.value, KeyScope.READ.value}),
+    KeyScope.AUDIT: frozenset({KeyScope.AUDIT.value}),
+}
+
+
+@lru_cache(maxsize=64)
+def allows(scopes: str, needed: KeyScope) -> bool:
+    """Whether a key with these scopes, separated by spaces, may make a call that needs `needed`."""
+    return not _SUFFICIENT[needed].isdisjoint(scopes.split())
+
+
+def last_moment(day: date) -> datetime:
+    """When a key expires whose last day this is, in UTC."""
+    return datetime.combine(day, time.max, UTC)
+
+
+def successor_expires_at(key: Lived, now: datetime) -> datetime | None:
+    """When a key expires that replaces this one `now`: it lives as long as the old one was to live."""
+    return None if key.expires_at is None else now + (key.expires_at - key.created_at)
+
+
+def ends_after(key: Lived, overlap: timedelta, now: datetime) -> datetime:
+    """When a key expires that is replaced `now`: after the overlap, unless its own end comes first."""
+    end = now + overlap
+    return end if key.expires_at is None else min(key.expires_at, end)
+
+
+def checked_scopes(words: Iterable[str]) -> str:
+    """The scopes as stored: each once, in one order. Raises InvalidRequest with the field `scopes`."""
+    chosen = set(words)
+    known = [scope.value for scope in KeyScope]
+    if not chosen or not chosen <= set(known):
+        raise InvalidRequest(
+            "The scopes of the key are invalid.",
+            fields={"scopes": f"must be one or more of {', '.join(known)}"},
+        )
+    return " ".join(word for word in known if word in chosen)
 
 
 def checked_name(name: str) -> str:

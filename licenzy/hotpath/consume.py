@@ -12,7 +12,8 @@ from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from licenzy.alignment.modes import Mode
-from licenzy.api_keys.rules import is_alive
+from licenzy.api_keys.models import KeyScope
+from licenzy.api_keys.rules import allows, is_alive
 from licenzy.entitlements.decision import hides_default
 from licenzy.hotpath.grants import HolderRow, PackRow
 from licenzy.hotpath.keys import KeyRow
@@ -60,7 +61,7 @@ class Answered(NamedTuple):
 
 
 class KeyRefused(NamedTuple):
-    """The API key opens nothing, or there is no such key."""
+    """The API key opens nothing or may not consume, or there is no such key."""
 
     key: KeyRow | None
 
@@ -200,7 +201,7 @@ def _decide(
     with_events: bool,
 ) -> ConsumeResult:
     key = facts.key
-    if key is None or not is_alive(key, request.now):
+    if key is None or not is_alive(key, request.now) or not allows(key.scopes, KeyScope.RUNTIME):
         return KeyRefused(key)
     name = (key.project_id, key.mode, request.idempotency_key)
     # The earlier outcome is looked for first: decided anew, a repeat would be refused once all is spent.

@@ -20,6 +20,7 @@ class KeyRow(NamedTuple):
     revoked_at: int | None
     """Instants are microseconds since 1970, as they are stored."""
     expires_at: int | None
+    scopes: str
     clock_offset_seconds: int | None
 
     def instant(self, now: int) -> int:
@@ -37,7 +38,7 @@ class KeyRow(NamedTuple):
         )
 
 
-KEY_COLUMNS = "k.id, k.project_id, k.mode, k.revoked_at, k.expires_at, c.clock_offset_seconds"
+KEY_COLUMNS = "k.id, k.project_id, k.mode, k.revoked_at, k.expires_at, k.scopes, c.clock_offset_seconds"
 KEY_WIDTH = len(KeyRow._fields)
 
 # What a batch on Postgres joins to its calls `r`. `OFFSET 0` keeps each look-up one by all columns of its

@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, col, or_, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
+from licenzy.api_keys.queries import keys, refusal_of_request
+from licenzy.api_keys.rules import masked
 from licenzy.catalog.models import Product, ProductPrice
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.connections.queries import with_clock
@@ -309,6 +311,22 @@ def _consumer(scope: Scope, *, name: str, since: datetime, until: datetime) -> S
     )
 
 
+def _by_refusal(db: Session, scope: Scope, name: str) -> list[Hit]:
+    found = refusal_of_request(db, scope, request_id=name)
+    if found is None:
+        return []
+    detail = f"{found.method} {found.path}: {found.status} {found.code}"
+    return [Hit(HitGroup.REFUSALS, found.key_id, found.request_id, detail)]
+
+
+def _by_api_key(db: Session, scope: Scope, name: str) -> list[Hit]:
+    return [
+        Hit(HitGroup.API_KEYS, key.id, key.name, masked(key.mode, key.last_four))
+        for key in keys(db, scope)
+        if key.id == name
+    ]
+
+
 def _by_reservation(db: Session, scope: Scope, name: str) -> list[Hit]:
     return _customers(_reserver(db, scope, name=name))
 
@@ -338,7 +356,8 @@ _FINDERS: dict[str, Sequence[Finder]] = {
     "att": (_by_attempt,),
     "ent": (_by_entitlement,),
     "rsv": (_by_reservation,),
-    "req": (_by_request,),
+    "req": (_by_request, _by_refusal),
+    "key": (_by_api_key,),
     "unt": (_by_untracked_id,),
     "prd": (_by_product,),
     "whe": (_by_endpoint,),

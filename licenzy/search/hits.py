@@ -23,6 +23,8 @@ class HitGroup(StrEnum):
     PRODUCTS = "products"
     ENDPOINTS = "endpoints"
     DELIVERIES = "deliveries"
+    API_KEYS = "api_keys"
+    REFUSALS = "refusals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Hit:
 
     group: HitGroup
     id: str
-    """Of the record whose page shows it: for an attempt its customer, for EVENTS_ABOUT the object."""
+    """Of the record whose page shows it: for an attempt its customer, for EVENTS_ABOUT the object, for a
+    refused call its API key."""
     title: str
     detail: str = ""
 

@@ -29,7 +29,8 @@ from licenzy.alignment.facts import (
 )
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import queries as api_keys
-from licenzy.api_keys.rules import has_expired, masked
+from licenzy.api_keys.models import KeyScope
+from licenzy.api_keys.rules import allows, has_expired, masked
 from licenzy.catalog import queries as catalog
 from licenzy.catalog.product_facts import facts_of_product
 from licenzy.connections import rules as connection_rules
@@ -80,6 +81,8 @@ def key_facts(db: Session, scope: Scope, *, now: datetime) -> tuple[KeyFacts, ..
             key.last_used_at,
             key.revoked_at,
             has_expired(key, now),
+            allows(key.scopes, KeyScope.RUNTIME),
+            allows(key.scopes, KeyScope.READ),
         )
         for key in api_keys.keys(db, scope)
     )

@@ -275,6 +275,17 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         ["price_mapped_twice"],
     ),
     ("no key", {"keys": ()}, ["api_key_missing"]),
+    ("only a key that reads", {"keys": (key(TEST, for_backends=False),)}, ["api_key_missing"]),
+    (
+        "a backend's key, and an unused one that reads",
+        {"keys": (key(TEST), key(TEST, for_backends=False, last_used_at=None))},
+        [],
+    ),
+    (
+        "a used key that reads",
+        {"keys": (key(TEST, last_used_at=None), key(TEST, for_backends=False))},
+        ["api_key_never_used"],
+    ),
     ("only a revoked key", {"keys": (key(TEST, revoked_at=START),)}, ["api_key_missing"]),
     ("no key and no product", {"keys": (), "products": ()}, []),
     ("key never used", {"keys": (key(TEST, last_used_at=None),)}, ["api_key_never_used"]),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 from sqlmodel import Session, select
 
 from licenzy.alignment.modes import Mode
+from licenzy.api_keys.refusals import RefusedCall, keep_refusals
 from licenzy.catalog.included import Every, IncludedUnits, Rollover
 from licenzy.catalog.models import Kind
 from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
@@ -183,7 +185,24 @@ def fill_side(
             email=names.email,
         )
         make_product(db, product_code="OLD", archived_at=product.created_at, **here)
-        make_key(db, name=names.key, **here)
+        key, _ = make_key(db, name=names.key, scopes="runtime audit", **here)
+        replaced, _ = make_key(
+            db,
+            name=names.key,
+            replaced_by=key.id,
+            expires_at=runtime.clock() + timedelta(days=1),
+            last_used_at=key.created_at + timedelta(seconds=1),
+            **here,
+        )
+        refused = RefusedCall(
+            new_id("req"),
+            START,
+            409,
+            "insufficient_usage",
+            "POST",
+            "/v1/usage/reservations/{reservation_id}/commit",
+        )
+        keep_refusals(db, Scope(cast.project_id, mode), key_id=replaced.id, calls=[refused])
         make_key(db, name="old", revoked_at=product.created_at, **here)
         subject = make_subject(db, subject_ref=names.subject_ref, email=names.email, **here)
         attempt = make_attempt(db, connection=connection, subject=subject, product=product)
@@ -237,6 +256,9 @@ def fill_side(
         record_outcomes(db, outcomes, now=START)
     make_walk(runtime, connection, full=True, report=report)
     return [
+        f"/api-keys/{key.id}",
+        f"/api-keys/{replaced.id}",
+        f"/api-keys/{replaced.id}?q=req_none",
         f"/webhooks/{endpoint.id}",
         f"/deliveries/{claims[0].delivery_id}",
         f"/deliveries/{claims[1].delivery_id}",

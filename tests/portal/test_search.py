@@ -11,16 +11,18 @@ from flask import Flask
 from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
+from licenzy.api_keys.refusals import RefusedCall, keep_refusals
 from licenzy.deliveries.models import Delivery, EventType, OutboundEvent, WebhookEndpoint
 from licenzy.entitlements.models import PaymentLink, Purchase
 from licenzy.kit.clock import from_micros
 from licenzy.kit.ids import milliseconds_of, new_id
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import UntrackedCheckout
 from licenzy.usage.models import LedgerRow, Reservation
 from tests.portal.fixtures_events import make_event
 from tests.portal.set_up_side import SidePages, side_pages
-from tests.support.cast import Cast, make_connection, make_product, make_subject
+from tests.support.cast import Cast, make_connection, make_key, make_product, make_subject
 from tests.support.clock import START
 from tests.support.purchases import make_attempt, make_entitlement
 from tests.support.visits import visiting
@@ -101,6 +103,9 @@ def record_everything(db: Session, runtime: Runtime, *, project_id: str, mode: M
     )
     db.add_all([untracked, reservation, used, endpoint, outbound])
     db.flush()
+    key, _ = make_key(db, name="Grafana", **of_mode)
+    refused = RefusedCall(new_id("req"), START, 400, "invalid_json", "POST", "/v1/access/check")
+    keep_refusals(db, Scope(project_id, mode), key_id=key.id, calls=[refused])
     delivery = Delivery(
         id=new_id("dlv"),
         endpoint_id=endpoint.id,
@@ -127,6 +132,8 @@ def record_everything(db: Session, runtime: Runtime, *, project_id: str, mode: M
             ),
             **dict.fromkeys((product.id, f"price_{mode}"), f"/products/{product.id}"),
             endpoint.id: f"/webhooks/{endpoint.id}",
+            key.id: f"/api-keys/{key.id}",
+            refused.request_id: f"/api-keys/{key.id}?q={refused.request_id}",
             **dict.fromkeys((delivery.id, outbound.id), f"/deliveries/{delivery.id}"),
         },
     )

@@ -16,7 +16,7 @@ from tests.support.installation import Installation, Running
 
 
 class Shop(Installation):
-    """An installation whose merchant has a key."""
+    """An installation whose merchant has a key, and others that may do less."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
         super().__init__(folder, LICENZY_DATABASE_URL=database_url, LICENZY_WORKERS="1")
@@ -24,6 +24,8 @@ class Shop(Installation):
         with runtime.database.write() as db:
             project_id = make_cast(db, now=runtime.clock()).project_id
             _key, self.token = make_key(db, project_id=project_id, now=runtime.clock())
+            _key, self.read_token = make_key(db, project_id=project_id, now=runtime.clock(), scopes="read")
+            _key, self.audit_token = make_key(db, project_id=project_id, now=runtime.clock(), scopes="audit")
         runtime.database.close()
 
     @property

@@ -25,6 +25,8 @@ HOOK = "POST /v1/webhooks/stripe/tenant"
 BODY = b'{"subject_ref": "user_1"}'
 UNITS = b'{"subject_ref": "user_1", "units": 1}'
 KEY = "Authorization: Bearer {token}"
+READ_KEY = "Authorization: Bearer {read}"
+AUDIT_KEY = "Authorization: Bearer {audit}"
 HARDENED = (
     "content-security-policy",
     "x-content-type-options",
@@ -110,6 +112,14 @@ ROWS = [
     Row(CHECK, ("Authorization: Bearer sk_test_" + "a" * 24, JSON), BODY, 401, "stripe_key_sent"),
     Row(CHECK, (KEY, KEY, JSON), BODY, 401, "api_key_invalid"),
     Row(CHECK, ("X_Authorization: Bearer x", "Authorization_: x", JSON), BODY, 401, "api_key_missing"),
+    # What the key may call
+    Row(CHECK, (READ_KEY, JSON), BODY, 200),
+    Row(CHECK, (AUDIT_KEY, JSON), BODY, 403, "insufficient_scope"),
+    Row(CHECK, (AUDIT_KEY, JSON), b"[1]", 403, "insufficient_scope"),
+    Row(CONSUME, (READ_KEY, JSON, "Idempotency-Key: r"), UNITS, 403, "insufficient_scope"),
+    Row(CONSUME, (AUDIT_KEY, JSON), b"[1]", 403, "insufficient_scope"),
+    Row("GET /v1/entitlements/u", (READ_KEY,), status=200),
+    Row("GET /v1/entitlements/u", (AUDIT_KEY,), status=403, code="insufficient_scope"),
     # The Idempotency-Key
     Row(CONSUME, (KEY, JSON), UNITS, 400, "idempotency_key_missing"),
     Row(CONSUME, (KEY, JSON, "Idempotency_Key: k"), UNITS, 400, "idempotency_key_missing"),
@@ -207,7 +217,9 @@ def ways(tmp_path_factory: pytest.TempPathFactory, sqlite_files: SqliteFiles) ->
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.line} {' '.join(row.headers)}"[:80])
 def test_the_answers_are_alike(ways: Ways, row: Row) -> None:
-    headers = [each.format(token=ways.shop.token) for each in row.headers]
+    shop = ways.shop
+    tokens = {"token": shop.token, "read": shop.read_token, "audit": shop.audit_token}
+    headers = [each.format(**tokens) for each in row.headers]
     front, plain = ways.ask(request(row.line, *headers, body=row.body))
     assert_alike(front, plain)
     if row.status is not None:

@@ -27,7 +27,7 @@ def api_key_missing(context: RuleContext) -> Iterator[FindingDraft]:
 def api_key_never_used(context: RuleContext) -> Iterator[FindingDraft]:
     """Silent for spare keys: what matters is whether any key calls."""
     usable = context.here.usable_keys
-    if not usable or any(key.last_used_at for key in context.here.keys):
+    if not usable or any(key.last_used_at for key in context.here.keys if key.for_backends):
         return
     yield FindingDraft(
         about=tuple(_named(key) for key in usable),
@@ -44,8 +44,8 @@ def live_key_used_early(context: RuleContext) -> Iterator[FindingDraft]:
     if context.here.mode is not Mode.LIVE:
         return
     lacking = list(_lacking(context))
-    for key in context.here.usable_keys:
-        if key.last_used_at is not None and lacking:
+    for key in context.here.keys:
+        if key.alive and key.checks_access and key.last_used_at is not None and lacking:
             yield FindingDraft(
                 about=(_named(key),),
                 evidence=f"{key.masked} is in use, and live mode has no {' and no '.join(lacking)}.",
@@ -58,7 +58,7 @@ def live_key_used_early(context: RuleContext) -> Iterator[FindingDraft]:
 
 @rule("api_key_in_browser", "API key used in a browser", _WARNS, Part.API_KEY, resolvable=True)
 def api_key_in_browser(context: RuleContext) -> Iterator[FindingDraft]:
-    for key, seen in _seen_of(context, context.here.traffic.browser_calls, usable=True):
+    for key, seen in _seen_of(context, context.here.traffic.browser_calls, alive=True):
         yield FindingDraft(
             about=(_named(key),),
             evidence=f"{seen.times} call{'' if seen.times == 1 else 's'} with {key.masked} had the header "
@@ -72,7 +72,7 @@ def api_key_in_browser(context: RuleContext) -> Iterator[FindingDraft]:
 
 @rule("revoked_key_used", "Revoked API key still used", _WARNS, Part.API_KEY, resolvable=True)
 def revoked_key_used(context: RuleContext) -> Iterator[FindingDraft]:
-    for key, seen in _seen_of(context, context.here.traffic.revoked_key_calls, usable=False):
+    for key, seen in _seen_of(context, context.here.traffic.revoked_key_calls, alive=False):
         calls = "1 call" if seen.times == 1 else f"{seen.times} calls"
         yield FindingDraft(
             about=(_named(key),),
@@ -96,12 +96,12 @@ def _lacking(context: RuleContext) -> Iterator[str]:
 
 
 def _seen_of(
-    context: RuleContext, sightings: tuple[SightingFacts, ...], *, usable: bool
+    context: RuleContext, sightings: tuple[SightingFacts, ...], *, alive: bool
 ) -> Iterator[tuple[KeyFacts, SightingFacts]]:
     by_id = {key.id: key for key in context.here.keys}
     for seen in sightings:
         key = by_id.get(seen.about)
-        if key is not None and key.usable is usable:
+        if key is not None and key.alive is alive:
             yield key, seen
 
 

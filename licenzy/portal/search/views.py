@@ -29,6 +29,8 @@ _PAGES = {
     HitGroup.PRODUCTS: ("portal.project.edit_product", "product_id"),
     HitGroup.ENDPOINTS: ("portal.project.webhook", "endpoint_id"),
     HitGroup.DELIVERIES: ("portal.project.delivery", "delivery_id"),
+    HitGroup.API_KEYS: ("portal.project.api_key", "key_id"),
+    HitGroup.REFUSALS: ("portal.project.api_key", "key_id"),
 }
 """The page that shows a hit of each group, and the part of its address that names the hit."""
 
@@ -76,6 +78,8 @@ def address_of(hit: Hit, *, mode: Mode | None = None) -> str:
     """The address of the page that shows the hit, in this page's mode unless another one is given."""
     endpoint, name = _PAGES[hit.group]
     values: dict[str, Any] = {name: hit.id} if mode is None else {name: hit.id, "mode": mode}
+    if hit.group is HitGroup.REFUSALS:
+        values["q"] = hit.title  # The page of a key shows many refused calls.
     return url_for(endpoint, **values)
 
 
