@@ -60,14 +60,14 @@ def entries_page(
 ) -> Page[AuditEntry]:
     """Some entries of a workspace. A place that names no entry of the workspace is the newest."""
     ranges = _ranges(db, wanted, workspace_id)
-    upwards, beside = _beside(db, place, workspace_id)
-    found = _nearest(db, ranges, beside, wanted, upwards=upwards, most=size + 1)
+    upwards, edge_conditions = _edge(db, place, workspace_id)
+    found = _nearest(db, ranges, edge_conditions, wanted, upwards=upwards, most=size + 1)
     ids, more = found[:size], len(found) > size
     by_id = {entry.id: entry for entry in db.exec(select(AuditEntry).where(col(AuditEntry.id).in_(ids)))}
     rows = [by_id[each] for each in ids]
     if upwards:
         rows.reverse()
-    newer = bool(rows) and (more if upwards else bool(beside))
+    newer = bool(rows) and (more if upwards else bool(edge_conditions))
     older = bool(rows) and (upwards or more)
     return Page(
         rows,
@@ -186,7 +186,7 @@ def _of_people(db: Session, wanted: AuditFilter, workspace_id: str) -> list[_Ran
     return ranges
 
 
-def _beside(db: Session, place: Place, workspace_id: str) -> tuple[bool, list[ColumnElement[bool]]]:
+def _edge(db: Session, place: Place, workspace_id: str) -> tuple[bool, list[ColumnElement[bool]]]:
     """Whether the page is above its place, and what is true of all entries there."""
     at, entry_id = col(AuditEntry.at), col(AuditEntry.id)
     if place.newer_than is not None:
@@ -210,7 +210,7 @@ def _at(db: Session, workspace_id: str, entry_id: str) -> datetime | None:
 def _nearest(
     db: Session,
     ranges: Sequence[_Range],
-    beside: Sequence[ColumnElement[bool]],
+    edge_conditions: Sequence[ColumnElement[bool]],
     wanted: AuditFilter,
     *,
     upwards: bool,
@@ -218,7 +218,7 @@ def _nearest(
 ) -> list[str]:
     """The ids of the entries of all ranges that are nearest to their edge, in that order."""
     found: list[tuple[datetime, str]] = []
-    parts = [_first_of(each, beside, wanted.words, upwards=upwards, most=most) for each in ranges]
+    parts = [_first_of(each, edge_conditions, wanted.words, upwards=upwards, most=most) for each in ranges]
     for start in range(0, len(parts), _RANGES_AT_ONCE):
         some = union_all(*parts[start : start + _RANGES_AT_ONCE])
         found += [(at, entry_id) for entry_id, at in db.execute(some)]
@@ -226,12 +226,12 @@ def _nearest(
 
 
 def _first_of(
-    of: _Range, beside: Sequence[ColumnElement[bool]], words: str, *, upwards: bool, most: int
+    of: _Range, edge_conditions: Sequence[ColumnElement[bool]], words: str, *, upwards: bool, most: int
 ) -> SqlSelect[Any]:
     columns: list[Any] = [AuditEntry.id, AuditEntry.at, AuditEntry.about, AuditEntry.action]
     rows = (
         sql_select(*columns)
-        .where(of.condition, *beside)
+        .where(of.condition, *edge_conditions)
         .order_by(*_order([*of.leading, col(AuditEntry.at), col(AuditEntry.id)], upwards))
         .limit(SEARCHED if words else most)
         .subquery()

@@ -36,7 +36,7 @@ _ACTIONS = {
         "api_key.revoked": "Revoked an API key",
         "stripe_key.saved": "Saved a Stripe key",
         "stripe_connection.removed": "Removed the Stripe connection",
-        "webhook_secret.saved": "Saved a webhook secret of Stripe",
+        "webhook_secret.saved": "Saved the Stripe webhook secret",
         "webhook_secret.overlap_ended": "Ended the overlap of two webhook secrets",
         "webhook_endpoint.secret_rotated": "Rotated the secret of a webhook endpoint",
     },
@@ -72,7 +72,7 @@ _ACTIONS = {
         "event.replay_parked": "Replayed all events that failed permanently",
         "event.parked": "Stopped retrying a Stripe event",
         "reconciliation.ask": "Started a sync with Stripe",
-        "webhook_endpoint.repaired": "Set up the webhook endpoint at Stripe",
+        "webhook_endpoint.repaired": "Set up the Stripe webhook endpoint",
         "webhook.signature_refused": "Sent a webhook with an invalid signature",
         "import.start": "Started an import",
         "import.run": "Ran an import",
@@ -106,7 +106,7 @@ _BY_ITSELF = {"event.parked"}
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ChangedField:
     """One thing that an entry says was, and is."""
 
     field: str
@@ -135,13 +135,13 @@ def kind_of_actor(entry: AuditEntry) -> str:
     return COMMAND_LINE if entry.ip is None else STRANGER
 
 
-def differences(entry: AuditEntry) -> list[Difference]:
+def differences(entry: AuditEntry) -> list[ChangedField]:
     """What the entry says of before and after, field by field, without what stayed the same."""
     before, after = entry.before or {}, entry.after or {}
     fields = [*before, *(each for each in after if each not in before)]
     both = entry.before is not None and entry.after is not None
     return [
-        Difference(field.replace("_", " "), _text(before.get(field)), _text(after.get(field)))
+        ChangedField(field.replace("_", " "), _text(before.get(field)), _text(after.get(field)))
         for field in fields
         if not (both and before.get(field) == after.get(field))
     ]

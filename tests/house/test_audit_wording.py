@@ -40,7 +40,9 @@ def recorded() -> dict[str, str]:
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 # `action, key = "role.refused", …`
-                if isinstance(node, ast.Assign) and "action" in ast.unparse(node.targets[0]).strip("()").split(", "):
+                if isinstance(node, ast.Assign) and "action" in ast.unparse(node.targets[0]).strip(
+                    "()"
+                ).split(", "):
                     found |= dict.fromkeys(constants(node.value), path.name)
                 continue
             name = ast.unparse(node.func).rpartition(".")[2]
@@ -64,12 +66,15 @@ def made_of_parts() -> dict[str, str]:
                 for key, value in zip(node.keys, node.values, strict=True):
                     if isinstance(key, ast.Constant) and key.value == "action":
                         assert isinstance(value, ast.Constant)
+                        assert isinstance(value.value, str)
                         found[f"entitlement.{value.value}"] = path.name
     path = PACKAGE / "deliveries" / "actions.py"
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "_note":
-            assert isinstance(node.args[2], ast.Constant)
-            found[f"webhook_endpoint.{node.args[2].value}"] = path.name
+            what = node.args[2]
+            assert isinstance(what, ast.Constant)
+            assert isinstance(what.value, str)
+            found[f"webhook_endpoint.{what.value}"] = path.name
     return found
 
 

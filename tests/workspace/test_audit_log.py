@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
@@ -259,10 +260,10 @@ def work(database: Database) -> Iterator[list[int]]:
     event.remove(engine, "before_cursor_execute", counted)
 
 
-def _rows(plan: dict[str, object]) -> int:
-    removed = int(plan.get("Rows Removed by Filter", 0)) * int(plan["Actual Loops"])  # type: ignore[call-overload]
-    own = int(plan["Actual Rows"]) * int(plan["Actual Loops"]) + removed  # type: ignore[call-overload]
-    return own + sum(_rows(each) for each in plan.get("Plans", ()))  # type: ignore[attr-defined]
+def _rows(plan: dict[str, Any]) -> int:
+    loops: int = plan["Actual Loops"]
+    own = (int(plan["Actual Rows"]) + int(plan.get("Rows Removed by Filter", 0))) * loops
+    return own + sum(_rows(each) for each in plan.get("Plans", []))
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ class AuditRow:
     about: str
     about_url: str | None
     project: str | None
-    differences: Sequence[wording.Difference]
+    differences: Sequence[wording.ChangedField]
 
 
 def audit_rows(
