@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 _ROWS = 1_000_000
-_SAME_FOR_MANY = {"project_id", "mode", "status", "endpoint_id"}
+_SAME_FOR_MANY = {"workspace_id", "project_id", "mode", "status", "endpoint_id"}
 """Columns of which a value says little: after them there are as many rows as before."""
 _FEW = 10
 """Rows that have one value of any other column."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from licenzy.catalog.unit_names import UNITS_MAX, unit_problem
 from licenzy.errors import InvalidRequest
+from licenzy.kit.csv_text import FORMULA
 from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.subjects.rules import ref_problem
 
@@ -18,7 +18,6 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_LINES = 500_000
 _MOST_PROBLEMS = 5
 _DELIMITERS = (",", ";", "\t")
-_FORMULA = re.compile(r"[=+\-@\t\r]")
 _HINT = "Nothing was changed. Save the sheet as CSV UTF-8 with a header line, and try again."
 
 
@@ -91,25 +90,10 @@ def read_access(text: str) -> Iterator[AccessLine]:
     _refuse(problems)
 
 
-def as_csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """The text of a CSV file that spreadsheets open as UTF-8, and in which no cell is a formula."""
-    out = io.StringIO()
-    out.write("\ufeff")
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(header)
-    writer.writerows([_safe(cell) for cell in line] for line in lines)
-    return out.getvalue()
-
-
-def _safe(cell: object) -> str:
-    text = "" if cell is None else str(cell)
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
 def _as_meant(cell: str) -> str:
     """A cell without the apostrophe that keeps it from being a formula, and without spaces around it."""
     text = cell.strip()
-    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
+    return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
 
 
 def _problem_of(cells: Mapping[str, str]) -> str | None:

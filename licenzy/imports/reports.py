@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select as CoreSelect
@@ -17,7 +16,7 @@ from licenzy.db.reads import read_rows
 from licenzy.db.upsert import table_of
 from licenzy.imports import queries
 from licenzy.imports.compare import Difference, compare
-from licenzy.imports.csv_files import as_csv, read_access
+from licenzy.imports.csv_files import read_access
 from licenzy.imports.models import Import, ImportOutcome, ImportRow
 from licenzy.imports.wording import MATCHED_BY, REASONS, RESULTS
 from licenzy.kit.clock import rfc3339
@@ -26,7 +25,6 @@ from licenzy.projects.scope import Scope
 _ROWS = table_of(ImportRow)
 _CHANGED = ("here_already", "no_longer_clear", "price_not_mapped")
 """The results of purchases that were matched, and were no longer to be written."""
-_AT_A_TIME = 500
 PURCHASE_COLUMNS = (
     "purchase",
     "status_at_stripe",
@@ -165,14 +163,6 @@ def differences(db: Session, scope: Scope, import_: Import, *, now: datetime) ->
 
 
 # --- files ------------------------------------------------------------------------------------------------
-
-
-def csv_parts(header: Sequence[str], lines: Iterable[Sequence[object]]) -> Iterator[str]:
-    """The text of a CSV file in parts, so that a long one is never in memory as a whole."""
-    rest = iter(lines)
-    yield as_csv(header, islice(rest, _AT_A_TIME))
-    while part := list(islice(rest, _AT_A_TIME)):
-        yield as_csv(header, part).partition("\r\n")[2]
 
 
 def purchase_lines(db: Session, scope: Scope, *, import_id: str) -> Iterator[Sequence[object]]:

@@ -20,6 +20,7 @@ import licenzy.portal.account.second_factor
 import licenzy.portal.account.views
 import licenzy.portal.alignment.views
 import licenzy.portal.api_keys.views
+import licenzy.portal.audit.views
 import licenzy.portal.checkout.views
 import licenzy.portal.connections.views
 import licenzy.portal.customers.operator_actions

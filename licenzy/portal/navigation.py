@@ -126,6 +126,7 @@ def workspace_pages() -> list[WorkspaceEntry]:
     pages = [
         (Role.VIEWER, "portal.workspace.team", "Team", "users"),
         (Role.ADMIN, "portal.workspace.workspace_settings", "Workspace", "settings"),
+        (Role.ADMIN, "portal.workspace.audit", "Audit log", "list"),
     ]
     return [WorkspaceEntry(workspace_id, *page) for needed, *page in pages if role.at_least(needed)]
 

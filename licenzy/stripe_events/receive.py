@@ -32,6 +32,7 @@ from licenzy.stripe_events.pipeline import Applied, apply_event
 from licenzy.stripe_events.queries import KeptEvent, count_repeat, due_event
 from licenzy.stripe_events.read import Origin
 from licenzy.stripe_gateway.shapes import Event, NotAnEvent, ThinEvent, read_event
+from licenzy.workspace.audit import Actor, record
 
 MAX_TRIES = 8
 _BACKOFF = Backoff(first=20.0, longest=3600.0, jitter=(0.9, 1.1))
@@ -193,6 +194,8 @@ def apply_kept(
         )
         if tries >= MAX_TRIES:
             _write(db, kept, failed, parked_at=now, next_try_at=None)
+            if tries == MAX_TRIES:  # A replay of one that was parked before is recorded as such.
+                _record_parked(db, kept, now)
         else:
             _write(db, kept, failed, next_try_at=now + _BACKOFF.delay(tries, random))
         return replace(failed, changes=kept.changes)
@@ -200,6 +203,20 @@ def apply_kept(
     done = ReceivedEvent(applied.status, tries, kept.duplicates, note, applied.changes)
     _write(db, kept, done, changes=done.changes, applied_at=now, next_try_at=None, parked_at=None)
     return done
+
+
+def _record_parked(db: Session, kept: KeptEvent, now: datetime) -> None:
+    """Nobody asked for it, and somebody must see to it."""
+    record(
+        db,
+        actor=Actor(),
+        action="event.parked",
+        about=kept.event_id,
+        after={"tries": MAX_TRIES},
+        now=now,
+        project_id=kept.project_id,
+        mode=kept.mode,
+    )
 
 
 def _apply(db: Session, kept: KeptEvent, event: Event | None, now: datetime) -> Applied:

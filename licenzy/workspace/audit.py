@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import column, delete, table
+from sqlalchemy import select as sql_select
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, col, select
@@ -20,6 +21,9 @@ from licenzy.workspace.models import AuditEntry, AuditRepeat
 
 REPEAT_AFTER = timedelta(hours=1)
 """How long something that can be made to happen again and again is not recorded once more."""
+
+_PROJECTS = table("projects", column("id"), column("workspace_id"))
+"""Named and not imported: projects build upon workspaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,12 @@ def record(
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
-    """Add one row to the audit log. Secrets in `before` and `after` must be masked by the caller."""
+    """Add one row to the audit log. Secrets in `before` and `after` must be masked by the caller.
+
+    What is done in a project is noted for its workspace too, which outlives it.
+    """
+    if workspace_id is None and project_id is not None:
+        workspace_id = db.scalar(sql_select(_PROJECTS.c.workspace_id).where(_PROJECTS.c.id == project_id))
     db.add(
         AuditEntry(
             id=new_id("aud"),

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, Index
+from sqlalchemy import JSON, CheckConstraint, Index, text
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -141,13 +141,33 @@ class Installation(Table, table=True):
     claimed_by: str | None = Field(default=None, foreign_key="users.id")
 
 
+def _partial(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
+_OF_A_PERSON = "workspace_id IS NULL AND project_id IS NULL"
+
+
 class AuditEntry(Table, table=True):
     """Something a person, the command line or a machine did; rows are added and never changed."""
 
     __tablename__ = "audit_log"
     __table_args__ = (
         Index("ix_audit_log_project_id_mode_at", "project_id", "mode", "at"),
-        Index("ix_audit_log_workspace_id_at", "workspace_id", "at"),
+        _partial("ix_audit_log_workspace_id_at", "workspace_id", "at", where="workspace_id IS NOT NULL"),
+        _partial("ix_audit_log_by_action", "workspace_id", "action", "at", where="workspace_id IS NOT NULL"),
+        _partial(
+            "ix_audit_log_by_actor", "workspace_id", "actor_user_id", "at", where="workspace_id IS NOT NULL"
+        ),
+        _partial("ix_audit_log_by_mode", "workspace_id", "mode", "at", where="workspace_id IS NOT NULL"),
+        _partial("ix_audit_log_of_people", "actor_user_id", "at", where=_OF_A_PERSON),
+        _partial("ix_audit_log_of_people_by_action", "actor_user_id", "action", "at", where=_OF_A_PERSON),
+        _partial("ix_audit_log_about_people", "about", where=_OF_A_PERSON),
+        _partial(
+            "ix_audit_log_without_workspace",
+            "at",
+            where="workspace_id IS NULL AND project_id IS NOT NULL",
+        ),
     )
 
     id: str = Field(primary_key=True)
@@ -158,6 +178,7 @@ class AuditEntry(Table, table=True):
     action: str
     """Noun and past participle: `api_key.created`, `sign_in.failed`."""
     workspace_id: str | None = None
+    """Also of what was done in a project; None for what people do in none, such as signing in."""
     project_id: str | None = None
     mode: Mode | None = Field(default=None, sa_type=Word(Mode))
     about: str

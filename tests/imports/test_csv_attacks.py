@@ -10,7 +10,8 @@ import pytest
 
 from licenzy.errors import InvalidRequest
 from licenzy.imports import csv_files
-from licenzy.imports.csv_files import MAX_BYTES, as_csv, read_access, read_map, text_of
+from licenzy.imports.csv_files import MAX_BYTES, read_access, read_map, text_of
+from licenzy.kit.csv_text import as_csv
 
 HEADER = "stripe_subscription_id,stripe_customer_id,email,subject_ref,unit,used_units\n"
 

@@ -16,7 +16,7 @@ from licenzy.catalog.models import ProductPrice
 from licenzy.connections.models import Connection
 from licenzy.connections.sandbox_customers import existing_customers
 from licenzy.entitlements.models import Entitlement
-from licenzy.imports.csv_files import as_csv
+from licenzy.kit.csv_text import as_csv
 from tests.conftest import LiveServer
 from tests.journeys.test_newcomer_in_a_browser import fill_in_owner
 from tests.support.ports import wait_until

@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from licenzy.imports import queries, reports
 from licenzy.imports.compare import Difference
-from licenzy.imports.csv_files import as_csv
+from licenzy.kit.csv_text import as_csv, csv_parts
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.imports.views import ONE, found_import, to_import
@@ -105,7 +105,7 @@ def _parts(header: Sequence[str], lines: Callable[[Session], Iterator[Sequence[o
 
     def read() -> Iterator[str]:
         with database.read() as db:
-            yield from reports.csv_parts(header, lines(db))
+            yield from csv_parts(header, lines(db))
 
     return read()
 

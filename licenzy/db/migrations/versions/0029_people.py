@@ -160,6 +160,24 @@ def upgrade() -> None:
     op.add_column('workspaces', sa.Column('time_zone', sa.String(64), server_default='UTC', nullable=False))
     op.add_column('workspaces', sa.Column('date_format', sa.String(32), server_default='day_first', nullable=False))
     op.add_column('workspaces', sa.Column('second_factor_required_at', sa.BigInteger(), nullable=True))
+    op.execute('UPDATE audit_log SET workspace_id = '
+    '(SELECT projects.workspace_id FROM projects WHERE projects.id = audit_log.project_id) '
+    'WHERE workspace_id IS NULL AND project_id IS NOT NULL')
+    here = sa.text('workspace_id IS NOT NULL')
+    person = sa.text('workspace_id IS NULL AND project_id IS NULL')
+    older = sa.text('workspace_id IS NULL AND project_id IS NOT NULL')
+    op.drop_index('ix_audit_log_workspace_id_at', table_name='audit_log')
+    for name, columns, where in (
+        ('ix_audit_log_workspace_id_at', ['workspace_id', 'at'], here),
+        ('ix_audit_log_by_action', ['workspace_id', 'action', 'at'], here),
+        ('ix_audit_log_by_actor', ['workspace_id', 'actor_user_id', 'at'], here),
+        ('ix_audit_log_by_mode', ['workspace_id', 'mode', 'at'], here),
+        ('ix_audit_log_of_people', ['actor_user_id', 'at'], person),
+        ('ix_audit_log_of_people_by_action', ['actor_user_id', 'action', 'at'], person),
+        ('ix_audit_log_about_people', ['about'], person),
+        ('ix_audit_log_without_workspace', ['at'], older),
+    ):
+        op.create_index(name, 'audit_log', columns, unique=False, sqlite_where=where, postgresql_where=where)
     # Older code asks nobody for a second factor, and lets every API key make every call: both only while it
     # still runs beside the new one, which alone can choose either.
     compatible_since('0028_imports')
