@@ -124,7 +124,9 @@ def test_a_side_where_nothing_has_happened(browser: Any, address: str, cast: Cas
     sign_in(browser, address)
     side = f"/projects/{cast.project_id}/test"
     paths = [side + path for path in (*EMPTY, *(f"/setup/{step}" for step in STEPS))]
-    assert complaints(browser, address, ["/projects", "/projects/new", "/account", *paths]) == []
+    log = f"/workspaces/{cast.owner.workspace_id}/audit"
+    people = ["/projects", "/projects/new", "/account", log, f"{log}?q=nothing", f"{log}?action=Projects"]
+    assert complaints(browser, address, [*people, *paths]) == []
 
 
 @pytest.mark.parametrize("mode", list(Mode))
