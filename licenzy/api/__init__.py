@@ -8,7 +8,18 @@ from functools import cache, partial
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
-from licenzy.api import access, batch, billing, checkout, entitlements, metrics, probes, reservations, usage
+from licenzy.api import (
+    access,
+    audit,
+    batch,
+    billing,
+    checkout,
+    entitlements,
+    metrics,
+    probes,
+    reservations,
+    usage,
+)
 from licenzy.api.on_the_loop import CHECK, CONSUME, CallsOnTheLoop
 from licenzy.api.openapi import describe, openapi
 from licenzy.api.operations import OPERATIONS
@@ -49,6 +60,7 @@ def register(app: Flask) -> None:
         ("portal_session", "POST", "/v1/billing/portal-session", billing.create_portal_session),
         ("customer_access", "GET", "/v1/customer/access/<ref:subject_ref>", entitlements.customer_access),
         ("entitlements", "GET", "/v1/entitlements/<ref:subject_ref>", entitlements.entitlements),
+        ("audit", "GET", "/v1/audit", audit.audit),
         ("openapi", "GET", "/v1/openapi.json", partial(openapi, described=described)),
         *_measured(state.runtime.settings.metrics_token),
     )

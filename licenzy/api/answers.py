@@ -186,6 +186,36 @@ class Entitlements(ResponseModel):
     has_more: Annotated[bool, Field(description="Whether another page follows")]
 
 
+class AuditActor(ResponseModel):
+    """Who did something."""
+
+    type: Literal["user", "command_line", "stranger", "licenzy"]
+    user_id: str | None
+    ip: str | None
+
+
+class AuditLogEntry(ResponseModel):
+    """Something that was done."""
+
+    id: str
+    at: Instant
+    actor: AuditActor
+    action: Annotated[str, Field(description="Such as `api_key.created`; later versions add more")]
+    project_id: str | None
+    mode: Mode | None
+    about: Annotated[str, Field(description="The ID or name of what it was done to")]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class AuditLog(ResponseModel):
+    """A page of the audit log of a project and mode, newest first."""
+
+    entries: list[AuditLogEntry]
+    has_more: Annotated[bool, Field(description="Whether another page follows")]
+    next_cursor: Annotated[str | None, Field(description="The `cursor` of the next page")]
+
+
 class SoldItem(ResponseModel):
     """One of several products that a checkout sells."""
 

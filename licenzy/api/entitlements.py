@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from flask import request as flask_request
 
+from licenzy.api.query import given_once, requested_limit
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest
 from licenzy.catalog.models import Kind
@@ -23,8 +23,6 @@ from licenzy.usage.grants import Included, shown_included
 from licenzy.usage.queries import default_of, owned_by_ref
 from licenzy.usage.rules import balances
 from licenzy.usage.window_queries import window_grants_of
-
-DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 
 
 def customer_access(request: ApiRequest, **_path: str) -> Reply:
@@ -61,8 +59,8 @@ def entitlements(request: ApiRequest, **_path: str) -> Reply:
     """`GET /v1/entitlements/<subject_ref>`: everything, newest first, in pages."""
     caller = request.authenticate()
     subject_ref = _subject_ref("/v1/entitlements/")
-    _given_once("limit", "starting_after")
-    limit = _limit()
+    given_once("limit", "starting_after")
+    limit = requested_limit()
     with request.runtime.database.read() as db:
         found = owned_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
         owned = only_entitlements(found)
@@ -90,21 +88,6 @@ def _subject_ref(prefix: str) -> str:
     if problem:
         raise InvalidRequest(fields={"subject_ref": problem})
     return str(ref)
-
-
-def _given_once(*names: str) -> None:
-    for name in names:
-        if len(flask_request.args.getlist(name)) > 1:
-            raise InvalidRequest(fields={name: "must be sent once"})
-
-
-def _limit() -> int:
-    text = flask_request.args.get("limit")
-    if text is None:
-        return DEFAULT_LIMIT
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_LIMIT:
-        raise InvalidRequest(fields={"limit": f"must be a whole number from 1 to {MAX_LIMIT}"})
-    return int(text)
 
 
 def _start(owned: Sequence[Entitlement]) -> int:

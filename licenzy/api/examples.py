@@ -51,3 +51,14 @@ EVENT: dict[str, Any] = {
     "livemode": False,
     "data": {"object": {"id": "in_1Qexample", "object": "invoice"}},
 }
+AUDIT_ENTRY: dict[str, Any] = {
+    "id": "aud_01jd8m7k4b0000000000000000",
+    "at": "2026-11-26T09:30:00Z",
+    "actor": {"type": "user", "user_id": "usr_01jd8m7k4b0000000000000000", "ip": "192.0.2.1"},
+    "action": "api_key.created",
+    "project_id": "prj_01jd8m7k4b0000000000000000",
+    "mode": "test",
+    "about": "key_01jd8m7k4b0000000000000000",
+    "before": None,
+    "after": {"name": "backend", "key": "lz_test_…a1B2", "scopes": "runtime", "expires_at": None},
+}

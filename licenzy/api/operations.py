@@ -139,13 +139,18 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "limit": {
         "in": "query",
-        "description": "The most entitlements in one answer.",
+        "description": "The most in one answer.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 10},
     },
     "starting_after": {
         "in": "query",
         "description": "The ID of the last entitlement on the previous page, for the same subject.",
         "schema": {"type": "string", "pattern": _id("ent")},
+    },
+    "cursor": {
+        "in": "query",
+        "description": "The `next_cursor` of the previous page.",
+        "schema": {"type": "string", "pattern": _id("aud")},
     },
     "Idempotency-Key": {
         "in": "header",
@@ -295,6 +300,14 @@ OPERATIONS: dict[str, Operation] = {
         body_required=False,
         parameters=("reservation_id",),
         may=_RESERVATION,
+    ),
+    "api.audit": Operation(
+        "List what was done in the project and mode of the key in pages, newest first.",
+        {"entries": [examples.AUDIT_ENTRY], "has_more": False, "next_cursor": None},
+        answers.AuditLog,
+        KeyScope.AUDIT,
+        parameters=("limit", "cursor"),
+        may=(errors.InvalidRequest,),
     ),
     "hooks.receive_for_connection": Operation(
         "Receive the events of one Stripe connection. It answers after the event is stored.",

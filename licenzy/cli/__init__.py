@@ -34,6 +34,7 @@ def attach(group: click.Group, wiring: Wiring) -> None:
 def _commands() -> list[click.Command]:
     import licenzy.cli.team  # noqa: F401 - its commands are in the group of users
     from licenzy.cli.apply import apply
+    from licenzy.cli.audit import audit
     from licenzy.cli.database import db
     from licenzy.cli.demo import demo
     from licenzy.cli.doctor import doctor
@@ -48,7 +49,7 @@ def _commands() -> list[click.Command]:
 
     processes = [serve, worker, web, sandbox, prepare, check_schema]
     things = [keys, products, endpoints, users]
-    return [*processes, db, *things, apply, export, import_, reconcile, replay, doctor, demo]
+    return [*processes, db, *things, apply, export, import_, reconcile, replay, audit, doctor, demo]
 
 
 def _version() -> str:

@@ -86,9 +86,10 @@ def all_entries(db: Session, wanted: AuditFilter, *, workspace_id: str) -> Itera
         db.expunge_all()
 
 
-def is_entry_of(db: Session, *, workspace_id: str, entry_id: str) -> bool:
-    """Whether the workspace has an entry with this id."""
-    return _at(db, workspace_id, entry_id) is not None
+def entry_of(db: Session, *, workspace_id: str, entry_id: str) -> AuditEntry | None:
+    """The entry with this id, where it is one of what was done in the workspace."""
+    wanted = (AuditEntry.id == entry_id, AuditEntry.workspace_id == workspace_id)
+    return db.exec(select(AuditEntry).where(*wanted)).first()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ ODD_CHARACTERS = "\u2028\u202e\u2069\ud800\x85\x00\n \u3000\ufeff\u200b"
 SCHEMAS = CheckoutSessionBody.model_json_schema()["properties"]
 OPERATIONS = [
     "check", "check_batch", "customer_access", "entitlements", "create_session", "portal_session", "consume",
-    "reserve", "commit", "release", "receive_for_connection", "receive_for_tenant", "openapi",
+    "reserve", "commit", "release", "audit", "receive_for_connection", "receive_for_tenant", "openapi",
 ]  # fmt: skip
 
 

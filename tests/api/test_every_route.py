@@ -78,6 +78,7 @@ TABLE = [
     Route("/v1/billing/portal-session", "POST", "/v1/billing/portal-session", REF),
     Route("/v1/customer/access/<ref:subject_ref>", "GET", "/v1/customer/access/u"),
     Route("/v1/entitlements/<ref:subject_ref>", "GET", "/v1/entitlements/u"),
+    Route("/v1/audit", "GET", "/v1/audit"),
 ]
 POSTS = [route for route in TABLE if route.method == "POST"]
 KEYED = [route for route in TABLE if route.headers]
@@ -90,7 +91,7 @@ every_post = pytest.mark.parametrize("route", POSTS, ids=str)
 @pytest.fixture
 def token(database: Database, cast: Cast) -> str:
     with database.write() as db:
-        return make_key(db, project_id=cast.project_id)[1]
+        return make_key(db, project_id=cast.project_id, scopes="runtime audit")[1]
 
 
 def refusal_of(answer: Any) -> tuple[int, str]:
@@ -312,7 +313,7 @@ def test_too_many_calls_are_refused_with_retry_after(
 ) -> None:
     for route in TABLE:
         with database.write() as db:
-            token = make_key(db, project_id=cast.project_id)[1]
+            token = make_key(db, project_id=cast.project_id, scopes="runtime audit")[1]
         answers = [route.call(slow_down.test_client(), token) for _ in range(4)]
         assert refusal_of(answers[-1]) == (429, "rate_limited"), str(route)
         assert int(answers[-1].headers["Retry-After"]) >= 1

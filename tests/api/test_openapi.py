@@ -94,7 +94,7 @@ def _contents(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 EXAMPLES = {
     "check": 200, "check_batch": 200, "customer_access": 200, "entitlements": 200, "create_session": 404,
-    "portal_session": 404, "consume": 409, "reserve": 409, "commit": 404, "release": 404,
+    "audit": 200, "portal_session": 404, "consume": 409, "reserve": 409, "commit": 404, "release": 404,
     "receive_for_connection": 400, "receive_for_tenant": 400, "openapi": 200,
 }  # fmt: skip
 

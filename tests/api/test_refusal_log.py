@@ -58,7 +58,8 @@ def test_every_call_that_is_refused_is_kept_by_its_route(
 ) -> None:
     """On the loop as in Flask; with the very request id that the caller was given."""
     key, token = a_key(database, cast, scopes="audit")
-    answers = [route.call(client, token, headers={"Idempotency-Key": "k"}) for route in TABLE]
+    forbidden = [route for route in TABLE if route.rule != "/v1/audit"]
+    answers = [route.call(client, token, headers={"Idempotency-Key": "k"}) for route in forbidden]
     loop = LoopClient(app)
     answers += [
         loop.post(route.path, json=route.body, headers=bearer(token) | {"Idempotency-Key": "k"})
@@ -71,7 +72,7 @@ def test_every_call_that_is_refused_is_kept_by_its_route(
     assert {row.at for row in rows} == {START}
     expected = {
         (route.method, route.rule.replace("<ref:", "{").replace("<", "{").replace(">", "}"))
-        for route in TABLE
+        for route in forbidden
     }
     assert {(row.method, row.path) for row in rows} == expected
 

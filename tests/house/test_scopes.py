@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "licenzy"
 
 BOTH = {
     "cli/apply.py": "options of commands",
+    "cli/audit.py": "options of commands",
     "cli/endpoints.py": "options of commands",
     "cli/export.py": "options of commands",
     "cli/repair.py": "options of commands",

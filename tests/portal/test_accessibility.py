@@ -156,7 +156,15 @@ def test_pages_of_people_and_workspaces(browser: Any, address: str, cast: Cast, 
         archive_project(db, actor=Actor(), project_id=archived, now=runtime.clock())
     sign_in(browser, address)
     workspace = f"/workspaces/{cast.owner.workspace_id}"
-    paths = [*PEOPLE, f"{workspace}/settings", f"{workspace}/team", f"/projects/{archived}/live/settings"]
+    log = f"{workspace}/audit"
+    logs = [log, f"{log}?q=nothing", f"{log}?action=Projects"]
+    paths = [
+        *PEOPLE,
+        *logs,
+        f"{workspace}/settings",
+        f"{workspace}/team",
+        f"/projects/{archived}/live/settings",
+    ]
     assert complaints(browser, address, paths) == []
 
 

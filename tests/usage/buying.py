@@ -81,7 +81,7 @@ def customer_with(
     with database.write() as db:
         where: dict[str, Any] = {"project_id": project_id or cast.project_id, "mode": mode}
         subject = make_subject(db, **where, subject_ref=ref)
-        key, token = make_key(db, **where)
+        key, token = make_key(db, **where, scopes="runtime audit")
         return Customer(database, subject, key, token)
 
 
