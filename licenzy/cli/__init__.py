@@ -38,6 +38,7 @@ def _commands() -> list[click.Command]:
     from licenzy.cli.doctor import doctor
     from licenzy.cli.endpoints import endpoints
     from licenzy.cli.export import export
+    from licenzy.cli.forget import forget
     from licenzy.cli.imports import import_
     from licenzy.cli.keys import keys
     from licenzy.cli.products import products
@@ -47,7 +48,7 @@ def _commands() -> list[click.Command]:
 
     processes = [serve, worker, web, sandbox, prepare, check_schema]
     things = [keys, products, endpoints, users]
-    return [*processes, db, *things, apply, export, import_, reconcile, replay, doctor, demo]
+    return [*processes, db, *things, apply, export, import_, reconcile, replay, forget, doctor, demo]
 
 
 def _version() -> str:
