@@ -13,7 +13,7 @@ from licenzy.cli.wiring import Wiring, pass_wiring
 @click.argument("subject_ref")
 @click.option("--project", "project_id", required=True, help="The customer's project (prj_…).")
 @click.option("--mode", type=click.Choice(["test", "live"]), required=True, help="The customer's mode.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--yes", is_flag=True, help="Erase without confirmation.")
 @json_option
 @pass_wiring
 def forget(wiring: Wiring, subject_ref: str, project_id: str, mode: str, yes: bool, as_json: bool) -> None:
