@@ -220,6 +220,11 @@ class CustomerNotFound(LicenzyError):
     hint = "It becomes known with the subject's first completed checkout."
 
 
+class CustomerErased(CustomerNotFound):
+    message = "The customer with this subject_ref was erased."
+    hint = "Send a new subject_ref for a person who comes back."
+
+
 class MethodNotAllowed(LicenzyError):
     code, status = "method_not_allowed", 405
     message = "This address does not accept this method."

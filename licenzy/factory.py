@@ -99,7 +99,8 @@ def make_runtime(settings: Settings, clock: Clock = utc_now) -> Runtime:
                 settings.database_url,
                 pool_size=settings.threads + 2,
                 prepares=settings.prepared_statements,
-            )
+            ),
+            name_key=settings.derived_secret("erased subjects"),
         ),
         gateway=StripeGateway(
             stripe_base=settings.stripe_api_base,

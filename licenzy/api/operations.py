@@ -47,6 +47,7 @@ _STRIPE: Refusals = (
     errors.StripeTimeout,
 )
 _SALE: Refusals = (
+    errors.CustomerErased,
     errors.StripePriceIdNotAllowed,
     errors.PriceLabelNeeded,
     errors.ProductNotFound,
@@ -60,6 +61,7 @@ _SALE: Refusals = (
     errors.PriceKindMismatch,
 )
 _USAGE: Refusals = (
+    errors.CustomerErased,
     errors.InsufficientUsage,
     errors.UnitNotFound,
     errors.ProductNotFound,

@@ -40,6 +40,7 @@ def _commands() -> list[click.Command]:
     from licenzy.cli.doctor import doctor
     from licenzy.cli.endpoints import endpoints
     from licenzy.cli.export import export
+    from licenzy.cli.forget import forget
     from licenzy.cli.imports import import_
     from licenzy.cli.keys import keys
     from licenzy.cli.products import products
@@ -49,7 +50,8 @@ def _commands() -> list[click.Command]:
 
     processes = [serve, worker, web, sandbox, prepare, check_schema]
     things = [keys, products, endpoints, users]
-    return [*processes, db, *things, apply, export, import_, reconcile, replay, audit, doctor, demo]
+    repairs = [reconcile, replay, forget, audit, doctor]
+    return [*processes, db, *things, apply, export, import_, *repairs, demo]
 
 
 def _version() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select
+from sqlalchemy import Select, exists
 from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -19,6 +19,7 @@ from licenzy.db.reads import read_first, read_row
 from licenzy.db.upsert import table_of
 from licenzy.projects.queries import is_there, is_worked_on
 from licenzy.projects.scope import Scope
+from licenzy.subjects.models import Erasure
 
 _CONNECTIONS = table_of(Connection).c
 
@@ -71,6 +72,8 @@ class Addressee(NamedTuple):
     webhook_secret_sealed: str | None
     previous_webhook_secret_sealed: str | None
     previous_webhook_secret_until: datetime | None
+    has_erased: bool
+    """Whether a customer of its side was erased."""
 
 
 def addressee(db: Session, *, connection_id: str) -> Addressee | None:
@@ -85,8 +88,12 @@ def _addressee(*, connection_id: str) -> Select[Any]:
 
 
 def _addressees() -> Select[Any]:
-    columns = (_CONNECTIONS[name] for name in Addressee._fields)
-    return core_select(*columns).where(is_there(_CONNECTIONS.project_id))
+    erasures = table_of(Erasure).c
+    has_erased = exists().where(
+        erasures.project_id == _CONNECTIONS.project_id, erasures.mode == _CONNECTIONS.mode
+    )
+    columns = (_CONNECTIONS[name] for name in Addressee._fields if name != "has_erased")
+    return core_select(*columns, has_erased).where(is_there(_CONNECTIONS.project_id))
 
 
 def addressees_at_tenant_webhook(

@@ -28,6 +28,9 @@ from licenzy.kit.backoff import Backoff, Random
 RETRY_SECONDS = 8.0
 """How long a unit of work without a deadline is begun anew when it has to give way to others."""
 
+NAME_KEY = "name_key"
+"""Where a session's `info` has the key that names of erased customers are hashed with."""
+
 _BACKOFF = Backoff(first=0.005, longest=0.5, jitter=(0.5, 1.5))
 
 T = TypeVar("T")
@@ -42,8 +45,10 @@ class Database:
     caller's deadline, full, or gone.
     """
 
-    def __init__(self, engine: Engine, *, random: Random = random.random) -> None:
+    def __init__(self, engine: Engine, *, random: Random = random.random, name_key: str = "") -> None:
+        """`name_key` is what the names of erased customers are hashed with; every session carries it."""
         self._engine = engine
+        self._info = {NAME_KEY: name_key.encode()}
         self._random = random
         self._writing = engine.execution_options(**{WRITES: True})
         self.breaker: Breaker | None = None
@@ -94,7 +99,10 @@ class Database:
     def read(self) -> Iterator[Session]:
         """A session for reading; what a caller changes in it by mistake is never committed."""
         self.admit()
-        with self._worded_failures(), Session(self.engine, expire_on_commit=False) as session:
+        with (
+            self._worded_failures(),
+            Session(self.engine, expire_on_commit=False, info=self._info) as session,
+        ):
             yield session
 
     @contextmanager
@@ -106,7 +114,7 @@ class Database:
         with (
             self._right_to_write(),
             self._worded_failures(),
-            Session(self._writing, expire_on_commit=False) as session,
+            Session(self._writing, expire_on_commit=False, info=self._info) as session,
         ):
             yield session
             try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.leases import is_free
 from licenzy.db.upsert import table_of
@@ -149,6 +150,8 @@ def requeue(
         col(Delivery.status).in_(list(statuses)),
         col(Delivery.endpoint_id).in_(alive),
         is_free(col(Delivery.leased_until), context.now),
+        # Nothing is left to send of an event about a customer who was erased.
+        col(Delivery.event_id).not_in(_blank_events(context.scope)),
     ]
     if delivery_id is not None:
         wanted.append(col(Delivery.id) == delivery_id)
@@ -174,6 +177,14 @@ def requeue(
             mode=context.scope.mode,
         )
     return count
+
+
+def _blank_events(scope: Scope) -> SelectOfScalar[str]:
+    return select(OutboundEvent.id).where(
+        OutboundEvent.project_id == scope.project_id,
+        OutboundEvent.mode == scope.mode,
+        OutboundEvent.body == "",
+    )
 
 
 def _ref(db: Session, subject_id: str | None, scope: Scope) -> str | None:

@@ -133,7 +133,14 @@ def _take(db: Session, connection: Addressee, posted: _Posted, now: datetime) ->
     except (NotStrictJson, NotAnEvent) as problem:
         keep_invalid(db, connection=connection, body=posted.body, now=now, problem=problem)
         return problem
-    receive(db, connection=connection, event=event, body=posted.body, now=now)
+    receive(
+        db,
+        connection=connection,
+        event=event,
+        body=posted.body,
+        now=now,
+        has_erased=connection.has_erased,
+    )
     return None
 
 

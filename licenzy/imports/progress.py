@@ -37,6 +37,7 @@ from licenzy.kit.lease import Lease
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.queries import is_worked_on
 from licenzy.projects.scope import Scope
+from licenzy.stripe_events.erased import Named, about_erased, named_in
 from licenzy.stripe_gateway import values
 from licenzy.stripe_gateway.client import ListPage, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.values import id_of, mapping
@@ -230,6 +231,7 @@ def _keep_page(
     import_ = queries.locked_import(db, scope, import_id=claimed.id)
     if import_ is None or (import_.step, import_.after) != (claimed.step, claimed.after):
         return
+    purchases = _of_nobody_erased(db, scope, import_, purchases)
     rows = [
         {
             "project_id": scope.project_id,
@@ -253,6 +255,25 @@ def _keep_page(
         following = {ImportStep.SUBSCRIPTIONS: ImportStep.SESSIONS, ImportStep.SESSIONS: ImportStep.MATCH}
         import_.step, import_.seen = following[import_.step], 0
     db.flush()
+
+
+def _of_nobody_erased(
+    db: Session, scope: Scope, import_: Import, purchases: Sequence[ReadPurchase]
+) -> list[ReadPurchase]:
+    """Without the purchases of customers who were erased: nothing of them is stored again."""
+    named = [_named(each, import_.metadata_keys) for each in purchases]
+    erased = about_erased(db, scope, named)
+    return [each for each, is_erased in zip(purchases, erased, strict=True) if not is_erased]
+
+
+def _named(purchase: ReadPurchase, metadata_keys: Sequence[str]) -> Named:
+    named = named_in({"customer": purchase.stripe_customer_id, **purchase.named})
+    for metadata in ("subscription", "customer"):
+        values_ = mapping(purchase.named.get(metadata))
+        named.refs.update(str(values_[key]) for key in metadata_keys if key in values_)
+    named.refs.update({str(purchase.named["reference"])} if purchase.named.get("reference") else ())
+    named.purchases.add(purchase.key)
+    return named
 
 
 _EMPTY: dict[str, Any] = {

@@ -31,6 +31,7 @@ RESULTS = {
     "here_already": "It was here already.",
     "no_longer_clear": "Left out: whose it is was no longer clear when it was written.",
     "price_not_mapped": "Left out: none of its prices is a product’s any more.",
+    "customer_erased": "Left out: this customer was erased.",
     "failed": "It could not be written.",
 }
 """What became of a purchase when the import wrote."""

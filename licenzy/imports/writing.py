@@ -30,7 +30,7 @@ from licenzy.entitlements.models import Entitlement, FactSource, Purchase
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import entitlements_of_purchase
 from licenzy.entitlements.windows import included_of, whole_seconds
-from licenzy.errors import LicenzyError
+from licenzy.errors import CustomerErased, LicenzyError
 from licenzy.imports import queries
 from licenzy.imports.actions import require_same_account
 from licenzy.imports.known import kinds_of_prices
@@ -103,6 +103,8 @@ def _written(
     except DataError:
         _log.exception("the purchase %s cannot be written to this database", row.key)
         return "failed"
+    except CustomerErased:
+        return "customer_erased"
     except (LicenzyError, SQLAlchemyError):
         raise
     except Exception:

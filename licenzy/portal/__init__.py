@@ -23,6 +23,7 @@ import licenzy.portal.api_keys.views
 import licenzy.portal.audit.views
 import licenzy.portal.checkout.views
 import licenzy.portal.connections.views
+import licenzy.portal.customers.erasure
 import licenzy.portal.customers.operator_actions
 import licenzy.portal.customers.overrides
 import licenzy.portal.customers.views

@@ -17,6 +17,7 @@ from licenzy.entitlements.actions import lock_purchase
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.queries import owned_purchases
 from licenzy.projects.scope import Scope
+from licenzy.stripe_events.erased import Named, about_erased
 from licenzy.stripe_events.known_customers import (
     adopt_of_known_customer,
     adopts_by_itself,
@@ -72,7 +73,10 @@ def keep_untracked(
     scope = connection.scope
     # An import, say, may have brought some along since their page was read.
     bought = owned_purchases(db, scope, keys=[each.key for each in states])
-    states = [each for each in states if each.key not in bought]
+    of_nobody = [each for each in states if each.key not in bought]
+    named = [Named(customers={str(each.data["customer"])}) for each in of_nobody]
+    erased = about_erased(db, scope, named)
+    states = [each for each, is_erased in zip(of_nobody, erased, strict=True) if not is_erased]
     waiting = keep_subscriptions(db, scope, states, connection_id=connection.id, now=now)
     if not waiting or not adopts_by_itself(db, scope):
         return []

@@ -20,7 +20,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements import statuses
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.queries import was_recorded
-from licenzy.errors import LicenzyError
+from licenzy.errors import CustomerErased, LicenzyError
 from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
 from licenzy.kit.secret_box import SecretBox
@@ -357,6 +357,8 @@ class Walk:
         """One object that cannot be read, or projected, does not keep the others from being repaired."""
         try:
             self.report.add_differences(repair())
+        except CustomerErased:
+            return
         except LicenzyError:
             raise
         except Exception as problem:

@@ -22,11 +22,12 @@ from licenzy.db.savepoint import savepoint
 from licenzy.db.upsert import change_row, insert_unless_there
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
-from licenzy.errors import DatabaseUnavailable, InvalidEvent
+from licenzy.errors import CustomerErased, DatabaseUnavailable, InvalidEvent
 from licenzy.kit.backoff import Backoff, Random
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.projects.scope import Scope
+from licenzy.stripe_events.erased import is_of_erased, object_kept
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.pipeline import Applied, apply_event
 from licenzy.stripe_events.queries import KeptEvent, count_repeat, due_event
@@ -85,15 +86,17 @@ def receive(
     body: bytes,
     now: datetime,
     signed: bool = True,
+    has_erased: bool = True,
     random: Random = random.random,
 ) -> ReceivedEvent:
     """Keep an event and apply it; the caller commits, then acknowledges.
 
-    It was `signed` by Stripe, or else read from Stripe's list of events by reconciliation.
+    Without customers who were erased (`has_erased`) nobody is looked for among them. The event
+    was `signed` by Stripe, or else read from Stripe's list of events by reconciliation.
     An event that cannot be applied is kept as `failed` and tried again by the worker. A repeat of one
     that is applied, ignored, or of another mode or account changes nothing but its count.
     """
-    kept = keep(db, connection, event, body, now, fetched=not signed)
+    kept = keep(db, connection, event, body, now, fetched=not signed, has_erased=has_erased)
     is_fresh = kept is not None
     if kept is None:
         kept = count_repeat(db, Scope.of(connection), event_id=event.id)
@@ -111,17 +114,29 @@ def receive(
 
 
 def keep(
-    db: Session, connection: Receiver, event: Event, body: bytes, now: datetime, *, fetched: bool = False
+    db: Session,
+    connection: Receiver,
+    event: Event,
+    body: bytes,
+    now: datetime,
+    *,
+    fetched: bool = False,
+    has_erased: bool = True,
 ) -> KeptEvent | None:
     """Keep an event in the inbox; None when it is there already."""
     misdirected = _misdirected(db, connection, event)
+    is_kept_blank = (
+        has_erased and misdirected is None and is_of_erased(db, Scope.of(connection), event.object)
+    )
+    if is_kept_blank:
+        misdirected = EventStatus.IGNORED, OF_ERASED
     status, note = misdirected or (EventStatus.RECEIVED, None)
     row = {
-        **_row(connection, body.decode(), now),
+        **_row(connection, "" if is_kept_blank else body.decode(), now),
         "event_id": event.id,
         "type": event.type,
         "api_version": event.api_version,
-        "object_id": event.object_id,
+        "object_id": object_kept(event.object_id) if is_kept_blank else event.object_id,
         "created": event.created,
         "status": status,
         "note": note,
@@ -131,6 +146,10 @@ def keep(
     if not insert_unless_there(db, StripeEvent, row):
         return None
     return KeptEvent(**{name: row[name] for name in KeptEvent._fields})
+
+
+OF_ERASED = "The customer was erased. The event was ignored, and its payload was not stored."
+"""The note on an event about a customer who was erased."""
 
 
 def _misdirected(db: Session, connection: Receiver, event: Event) -> tuple[EventStatus, str] | None:
@@ -185,6 +204,11 @@ def apply_kept(
     try:
         with savepoint(db):
             applied = _apply(db, kept, event, now)
+    except CustomerErased:
+        # The customer was erased after this event had been received, or while it was.
+        blank = ReceivedEvent(EventStatus.IGNORED, tries, kept.duplicates, OF_ERASED)
+        _write(db, kept, blank, payload="", applied_at=now, next_try_at=None, parked_at=None)
+        return blank
     except Exception as error:
         if isinstance(error, DatabaseUnavailable) or gave_way(error) or _is_lost(error):
             raise  # It is no fault of the event's: the whole transaction is done anew, or refused.

@@ -16,6 +16,7 @@ from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.entitlements.subscriptions import first_paid_at
+from licenzy.errors import CustomerErased
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.ownership import session_opened, was_sold_by_session
 from licenzy.stripe_events.place import Placed, Waiting
@@ -23,6 +24,7 @@ from licenzy.stripe_events.read import Origin
 from licenzy.stripe_events.settling import request_read
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.subjects.actions import Customer, link_customer, lock_customer
+from licenzy.subjects.erased import is_erased_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,10 @@ class Recorded:
 
 
 def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
-    """Record the readings as facts of their purchase, and what follows from them beside its projection."""
+    """Record the readings as facts of their purchase, and what follows from them beside its projection.
+
+    Raises CustomerErased, by which what was written of it is undone.
+    """
     origin, purchase = placed.origin, placed.purchase
     owner = next((each for each in placed.attempts if each is not None), None)
     if purchase.subject_id is None and owner is not None:
@@ -50,6 +55,8 @@ def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
     if purchase.subject_id is None:
         return Recorded(purchase, (), frozenset(new_facts))
     subject = placed.subject or lock_customer(db, origin.scope, subject_id=purchase.subject_id)
+    if is_erased_name(subject.subject_ref):
+        raise CustomerErased
     facts = recorded_facts(db, origin.scope, purchase_key=purchase.key)
     displaced: str | None = None
     for reading, attempt in zip(placed.readings, placed.attempts, strict=True):

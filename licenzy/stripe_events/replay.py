@@ -54,6 +54,8 @@ def replay_event(
                 "This event does not exist or cannot be replayed.",
                 hint="Compare its ID on the Stripe events page.",
             )
+        if not kept.payload:
+            raise NotFound("The payload of this event was removed when its customer was erased.")
         outcome = apply_kept(db, kept, now=clock())
         replayed = Replayed(outcome.status, outcome.note, outcome.changes if outcome.status in _DONE else [])
         change_row(db, StripeEvent, kept.primary_key, {"changes": [*kept.changes, *replayed.changes]})

@@ -16,7 +16,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.events import Change, ChangeCause
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import purchase_of, recorded_sessions
-from licenzy.errors import LicenzyError
+from licenzy.errors import CustomerErased, LicenzyError
 from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
 from licenzy.kit.secret_box import SecretBox
@@ -77,7 +77,13 @@ def settle_one(
     if last_event is not None:
         # What Stripe sent before the read is covered by it, whatever a clock says.
         as_of = max(as_of, last_event)
-    return database.retrying(partial(_settle, claim=claim, found=found, paid=paid, as_of=as_of, now=clock()))
+    try:
+        return database.retrying(
+            partial(_settle, claim=claim, found=found, paid=paid, as_of=as_of, now=clock())
+        )
+    except CustomerErased:
+        database.retrying(lambda db: read_done(db, claim, now=clock()))
+        return []
 
 
 def record_snapshot(

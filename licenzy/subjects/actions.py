@@ -13,17 +13,21 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.reads import read_one, read_row
 from licenzy.db.upsert import change_row, insert_unless_there, table_of
+from licenzy.errors import CustomerErased
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
+from licenzy.subjects.erased import is_erased_name, is_erased_ref
 from licenzy.subjects.models import OtherCustomer, Subject
 from licenzy.subjects.queries import subject_by_ref
 from licenzy.subjects.rules import search_text
 
 
 def ensure_subject(db: Session, scope: Scope, *, subject_ref: str, now: datetime) -> Subject:
-    """The subject with this ref, made when it is new."""
+    """The subject with this ref, made when it is new. Raises CustomerErased."""
     found = subject_by_ref(db, scope, subject_ref=subject_ref)
     if found is None:
+        if is_erased_ref(db, scope, subject_ref=subject_ref):
+            raise CustomerErased
         insert_unless_there(
             db,
             Subject,
@@ -38,6 +42,8 @@ def ensure_subject(db: Session, scope: Scope, *, subject_ref: str, now: datetime
         )
         found = subject_by_ref(db, scope, subject_ref=subject_ref)
     assert found is not None
+    if found.erased_at is not None:
+        raise CustomerErased
     return found
 
 
@@ -102,7 +108,12 @@ def lock_customers(db: Session, scope: Scope, *, subject_ids: Iterable[str]) -> 
 def link_customer(
     db: Session, scope: Scope, subject: Customer, *, stripe_customer_id: str | None, email: str | None
 ) -> Customer:
-    """Remember the Stripe customer and address that a completed checkout told of a held subject."""
+    """Remember the Stripe customer and address that a completed checkout told of a held subject.
+
+    Raises CustomerErased.
+    """
+    if is_erased_name(subject.subject_ref):
+        raise CustomerErased
     email = email or subject.email
     known = subject._replace(
         stripe_customer_id=stripe_customer_id or subject.stripe_customer_id,

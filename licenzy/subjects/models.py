@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Index
+from sqlalchemy import Index, text
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table, of_same_side
+
+_UNFINISHED = text("finished_at IS NULL")
 
 
 class Subject(Table, table=True):
@@ -45,6 +47,7 @@ class Subject(Table, table=True):
     """The last checkout that offered it; the allowance is used once that checkout was completed."""
     created_at: datetime = Field(sa_type=Instant)
     erased_at: datetime | None = Field(default=None, sa_type=Instant)
+    """Since when the ref and the Stripe customer are hashes (`erased.erased_name`), and nobody's name."""
 
 
 class OtherCustomer(Table, table=True):
@@ -60,3 +63,32 @@ class OtherCustomer(Table, table=True):
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     stripe_customer_id: str = Field(primary_key=True)
     subject_id: str = Field(primary_key=True)
+
+
+class Erasure(Table, table=True):
+    """A customer who was erased, and how far the removal of what is stored of them is."""
+
+    __tablename__ = "erasures"
+    __table_args__ = (
+        of_same_side("subject_id", "subjects"),
+        Index("ix_erasures_due_at", "due_at", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
+    )
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    subject_id: str = Field(primary_key=True)
+    requested_by: str | None = None
+    """The user who asked for it; none for the command line."""
+    requested_at: datetime = Field(sa_type=Instant)
+    names_sealed: str | None = None
+    """The ref, addresses and Stripe customers to look for, encrypted; none once everything is done."""
+    round: int = 1
+    """The second one, a while later, finds what was being written while the first one ran."""
+    step: str = ""
+    """The step under way, one of `forgetting.steps`."""
+    last_key: str = ""
+    """The last row of the step that was read; the next batch begins behind it."""
+    due_at: datetime = Field(sa_type=Instant)
+    leased_until: datetime | None = Field(default=None, sa_type=Instant)
+    """While one process is at it."""
+    finished_at: datetime | None = Field(default=None, sa_type=Instant)

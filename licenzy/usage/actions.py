@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from sqlmodel import Session
@@ -154,6 +154,14 @@ def return_expired_reservations(db: Session, scope: Scope, *, subject_id: str, n
     _return_expired(db, scope, subject_id, now)
 
 
+def return_all_reservations(db: Session, scope: Scope, *, subject_id: str, now: datetime) -> None:
+    """The same for all that the subject has reserved, whether or not its time is up."""
+    _return_expired(db, scope, subject_id, now, until=_AFTER_ALL)
+
+
+_AFTER_ALL = datetime(9999, 1, 1, tzinfo=UTC)
+
+
 def return_next_expired(db: Session, *, now: datetime) -> bool:
     """The same for one subject of any project that has such a reservation; False when nobody has."""
     found = next_expired_reservation(db, now=now)
@@ -251,15 +259,19 @@ def _return_expired(
     *,
     also: str | None = None,
     and_all_of: Sequence[Entitlement] | None = None,
+    until: datetime | None = None,
 ) -> _Locked:
     """Locks what it closes and, in the same turn, the reservation `also`, closed only if its time is up.
+
+    With `until` it also closes those whose time is up by then.
 
     Windows and packs are locked together with those that the caller goes on with: of the reservation `also`,
     or all that may have units left, `and_all_of` these entitlements that include units. Locked afterwards,
     they would be out of their order.
     """
-    reservations = lock_open(db, scope, subject_id=subject_id, until=now, also=also)
-    expired = {each.id: each for each in reservations if each.expires_at <= now}
+    until = until or now
+    reservations = lock_open(db, scope, subject_id=subject_id, until=until, also=also)
+    expired = {each.id: each for each in reservations if each.expires_at <= until}
     if not expired and and_all_of is None:
         return _Locked()
     holds = holds_of(db, scope, reservation_ids=[each.id for each in reservations]) if expired else []

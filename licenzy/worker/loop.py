@@ -14,6 +14,7 @@ from licenzy.archiving.removal import remove_next
 from licenzy.deliveries.sending import Sender
 from licenzy.entitlements.holder_batches import change_next
 from licenzy.errors import DatabaseUnavailable
+from licenzy.forgetting.actions import go_on_erasing
 from licenzy.idempotency.actions import forget_old
 from licenzy.imports.progress import Importer, claim_due_import, go_on
 from licenzy.kit.outbound_http import OutboundHttp
@@ -201,6 +202,11 @@ def _send_mail(parts: Runtime) -> int:
     return _MOST_IN_A_ROW
 
 
+def _erase(parts: Runtime) -> int:
+    """Customers whose erasure has begun: what is stored of them, in batches."""
+    return int(go_on_erasing(parts.database, parts.secret_box, clock=parts.clock))
+
+
 def _follow_clocks(parts: Runtime) -> int:
     """Steps of the lab that move a sandbox's clock, also when nobody has the page open."""
     follow_clocks(Lab(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings))
@@ -236,6 +242,7 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "change terms of holders": _change_terms,
     "import purchases": _import,
     "send mail": _send_mail,
+    "erase customers": _erase,
     "follow clocks of the lab": _follow_clocks,
     "mail what blocks live mode": _send_alerts,
     "remove deleted projects": _remove_deleted_projects,

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "licenzy"
 _ROOMS = """
     errors kit settings db alignment stripe_gateway mail workspace projects subjects deliveries observations
     idempotency connections catalog api_keys entitlements usage hotpath checkout stripe_events imports
-    search reconciliation configuration setup archiving alerts lab
+    search reconciliation configuration setup archiving alerts lab forgetting
 """
 LINE = _ROOMS.split()
 DOORS = {"api", "hooks", "portal", "cli", "worker", "server"}

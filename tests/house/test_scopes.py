@@ -15,6 +15,7 @@ BOTH = {
     "cli/audit.py": "options of commands",
     "cli/endpoints.py": "options of commands",
     "cli/export.py": "options of commands",
+    "cli/forget.py": "options of commands",
     "cli/repair.py": "options of commands",
     "cli/imports.py": "options of commands",
     "cli/keys.py": "options of commands",

@@ -269,6 +269,7 @@ def fill_side(
         f"/products/{product.id}/terms/1/holders",
         f"/setup/purchase?attempt={attempt.id}",
         f"/customers/{subject.id}",
+        f"/customers/{subject.id}/erasure",
         f"/customers?search={'nobody' * 30}",
         f"/search?q={'nobody' * 30}",
         f"/search?q={names.product_code}",

@@ -81,6 +81,24 @@ class OperatorForm(PortalForm):
             raise ValidationError("This does not match the customer’s subject_ref.")
 
 
+class ErasureForm(PortalForm):
+    """Erases a customer, whose ref must be typed in both modes: it cannot be undone."""
+
+    typed = StringField(
+        "subject_ref",
+        validators=[InputRequired("Enter the customer’s subject_ref.")],
+        render_kw={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"},
+    )
+
+    def __init__(self, subject_ref: str) -> None:
+        super().__init__()
+        self.subject_ref = subject_ref
+
+    def validate_typed(self, field: StringField) -> None:
+        if (field.data or "").strip() != self.subject_ref.strip():
+            raise ValidationError("This does not match the customer’s subject_ref.")
+
+
 class TrialForm(OperatorForm):
     """Allows a customer one more trial."""
 

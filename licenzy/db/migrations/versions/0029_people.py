@@ -150,6 +150,24 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['project_id'], ['projects.id'], name=op.f('fk_api_key_refusals_project_id_projects')),
     sa.PrimaryKeyConstraint('project_id', 'mode', 'key_id', 'request_id', name=op.f('pk_api_key_refusals'))
     )
+    op.create_table('erasures',
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('mode', sa.String(32), nullable=False),
+    sa.Column('subject_id', sa.String(), nullable=False),
+    sa.Column('requested_by', sa.String(), nullable=True),
+    sa.Column('requested_at', sa.BigInteger(), nullable=False),
+    sa.Column('names_sealed', sa.String(), nullable=True),
+    sa.Column('round', sa.Integer(), nullable=False),
+    sa.Column('step', sa.String(), nullable=False),
+    sa.Column('last_key', sa.String(), nullable=False),
+    sa.Column('due_at', sa.BigInteger(), nullable=False),
+    sa.Column('leased_until', sa.BigInteger(), nullable=True),
+    sa.Column('finished_at', sa.BigInteger(), nullable=True),
+    sa.ForeignKeyConstraint(['project_id', 'mode', 'subject_id'], ['subjects.project_id', 'subjects.mode', 'subjects.id'], name=op.f('fk_erasures_project_id_mode_subject_id_subjects')),
+    sa.ForeignKeyConstraint(['project_id'], ['projects.id'], name=op.f('fk_erasures_project_id_projects')),
+    sa.PrimaryKeyConstraint('project_id', 'mode', 'subject_id', name=op.f('pk_erasures'))
+    )
+    op.create_index('ix_erasures_due_at', 'erasures', ['due_at'], unique=False, sqlite_where=sa.text('finished_at IS NULL'), postgresql_where=sa.text('finished_at IS NULL'))
     op.add_column('api_keys', sa.Column('scopes', sa.String(), server_default='runtime', nullable=False))
     op.add_column('api_keys', sa.Column('replaced_by', sa.String(), nullable=True))
     op.add_column('memberships', sa.Column('alerts_since', sa.BigInteger(), nullable=True))

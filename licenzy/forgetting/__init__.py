@@ -1,0 +1,1 @@
+"""Erasing a customer: the one permitted edit of what is stored."""
