@@ -47,7 +47,7 @@ def archive_project(db: Session, *, actor: Actor, project_id: str, now: datetime
                 disable_endpoint(db, EndpointContext(scope, actor, now), endpoint_id=endpoint.id)
                 disabled += 1
     after = {"api_keys_revoked": revoked, "webhook_endpoints_disabled": disabled}
-    _record(db, project, actor, "archived", after=after, now=now)
+    _record(db, project, actor, "project.archived", after=after, now=now)
 
 
 def unarchive_project(db: Session, *, actor: Actor, project_id: str, now: datetime) -> None:
@@ -60,7 +60,7 @@ def unarchive_project(db: Session, *, actor: Actor, project_id: str, now: dateti
         return
     before = {"archived_at": project.archived_at.isoformat()}
     project.archived_at = None
-    _record(db, project, actor, "unarchived", before=before, now=now)
+    _record(db, project, actor, "project.unarchived", before=before, now=now)
 
 
 def delete_project(db: Session, *, actor: Actor, project_id: str, now: datetime) -> None:
@@ -73,7 +73,7 @@ def delete_project(db: Session, *, actor: Actor, project_id: str, now: datetime)
         raise ProjectNotArchived
     project.deleted_at = now
     forget_credentials(db, project_id=project_id, now=now)
-    _record(db, project, actor, "deleted", before={"name": project.name}, now=now)
+    _record(db, project, actor, "project.deleted", before={"name": project.name}, now=now)
 
 
 def holds_live_connection(db: Session, *, project_id: str) -> bool:
@@ -97,7 +97,7 @@ def _record(
     db: Session,
     project: Project,
     actor: Actor,
-    what: str,
+    action: str,
     *,
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
@@ -106,7 +106,7 @@ def _record(
     record(
         db,
         actor=actor,
-        action=f"project.{what}",
+        action=action,
         workspace_id=project.workspace_id,
         project_id=project.id,
         about=project.id,

@@ -19,7 +19,6 @@ from licenzy.db.upsert import change_row
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.errors import DatabaseUnavailable, InvalidRequest, NotFound
 from licenzy.forgetting.names import Names
-from licenzy.forgetting.noted import FORGOTTEN
 from licenzy.forgetting.queries import all_names, erasure_of, lock_erasure, subscriptions_of
 from licenzy.forgetting.steps import STEPS, step_after
 from licenzy.forgetting.work import Work
@@ -101,7 +100,7 @@ def _begin(
     record(
         db,
         actor=actor,
-        action=FORGOTTEN,
+        action="customer.forgotten",
         about=subject.id,
         after={"subject": subject.id},
         now=now,

@@ -5,6 +5,7 @@ A new event is a row of EVENTS: what prepares it, what does it, and what the row
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -200,7 +201,9 @@ def reset_password(stage: Stage, _made: object) -> None:
 def another_session(stage: Stage) -> str:
     visiting(stage.app, "owner@example.com")
     page = stage.pages.client.get("/account").text
-    return page.partition("/account/sessions/")[2].partition("/")[0]
+    found = re.search(r"/account/sessions/(ses_\w+)/end", page)
+    assert found is not None
+    return found[1]
 
 
 def end_session(stage: Stage, made: object) -> None:

@@ -134,7 +134,7 @@ def _webhook_wait(side: Side, connection: ConnectionFacts | None) -> dict[str, A
     """
     now = runtime().clock()
     since, fetch = _waiting_since(now), _fetching(connection)
-    cause = silence(connection, side_findings(side), waiting_since=since, now=now)
+    cause = silence(side_facts(side).connection, side_findings(side), waiting_since=since, now=now)
     return {
         "cause": cause,
         "listening_since": int(since.timestamp()),
