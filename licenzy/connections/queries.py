@@ -90,7 +90,9 @@ def _addressee(*, connection_id: str) -> Select[Any]:
 def _addressees() -> Select[Any]:
     erasures = table_of(Erasure).c
     has_erased = exists().where(
-        erasures.project_id == _CONNECTIONS.project_id, erasures.mode == _CONNECTIONS.mode
+        erasures.project_id == _CONNECTIONS.project_id,
+        erasures.mode == _CONNECTIONS.mode,
+        erasures.subject_id > "",  # True of each, and has SQLite go by the whole key.
     )
     columns = (_CONNECTIONS[name] for name in Addressee._fields if name != "has_erased")
     return core_select(*columns, has_erased).where(is_there(_CONNECTIONS.project_id))

@@ -17,7 +17,7 @@ from licenzy.workspace.models import DateFormat, Membership, Role, Workspace
 from licenzy.workspace.sign_in_models import Passkey, TotpFactor
 
 
-class NoSecondFactor(InvalidRequest):
+class OwnSecondFactorMissing(InvalidRequest):
     message = "You have no second factor yourself, so this would lock you out."
     hint = "Add an authenticator app or a passkey on your account page, then switch it on."
 
@@ -78,11 +78,11 @@ def require_second_factor(
 ) -> None:
     """Require a second factor of everybody in the workspace, or require it no more.
 
-    Raises NoSecondFactor for who has none and would be locked out by it, and NotFound.
+    Raises OwnSecondFactorMissing for who has none and would be locked out by it, and NotFound.
     """
     workspace = _locked(db, workspace_id)
     if required and not has_second_factor(db, user_id=actor.user_id or ""):
-        raise NoSecondFactor
+        raise OwnSecondFactorMissing
     if required is (workspace.second_factor_required_at is not None):
         return
     workspace.second_factor_required_at = now if required else None

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
+from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
 from licenzy.api.schemas import CheckoutSessionBody
@@ -19,8 +20,11 @@ from licenzy.catalog.rules import valid_product_code
 from licenzy.checkout.rules import redirect_problem
 from licenzy.settings import Settings
 from licenzy.subjects.rules import ref_problem
+from licenzy.workspace.audit import Actor, record
+from licenzy.workspace.models import AuditEntry
 from tests.conftest import make_settings
 from tests.support.cast import WEBHOOK_SECRET, Cast, make_connection
+from tests.support.clock import START
 from tests.support.described import Call, call_of, calls, resolved
 from tests.support.generated import compiled, texts, values
 from tests.support.purchases import make_entitlement, signed
@@ -71,7 +75,17 @@ def test_what_is_allowed_is_taken(
             for mode in (Mode.TEST, Mode.LIVE)
         )
         held = make_entitlement(db, subject=customer.subject)
-    known = {"connection_id": connection.id, "starting_after": held.id}
+        record(
+            db,
+            actor=Actor(),
+            action="price.created",
+            about="",
+            project_id=cast.project_id,
+            mode=Mode.TEST,
+            now=START,
+        )
+        seen = db.exec(select(AuditEntry.id).where(AuditEntry.project_id == cast.project_id)).first()
+    known = {"connection_id": connection.id, "starting_after": held.id, "cursor": seen}
     call = call_of(document, name)
 
     @how(

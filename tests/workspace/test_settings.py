@@ -14,7 +14,7 @@ from licenzy.projects.workspaces import WorkspaceInUse, delete_workspace
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry, DateFormat, Invitation, Membership, Role, Workspace
 from licenzy.workspace.settings import (
-    NoSecondFactor,
+    OwnSecondFactorMissing,
     choose_time_display,
     create_workspace,
     rename_workspace,
@@ -144,7 +144,7 @@ def test_who_has_no_second_factor_cannot_require_one(database: Database, cast: C
     with database.write() as db:
         app_factor(db, cast.owner, confirmed=False)
         app_factor(db, cast.colleague, confirmed=True)
-    with pytest.raises(NoSecondFactor) as refused:
+    with pytest.raises(OwnSecondFactorMissing) as refused:
         require(database, cast.owner)
     assert "lock you out" in refused.value.message
     assert "account page" in (refused.value.hint or "")
