@@ -91,7 +91,7 @@ def test_scopes_and_the_last_day_are_chosen(pages: SidePages, database: Database
     assert key.expires_at == datetime(2031, 3, 9, 23, 59, 59, 999999, UTC)
     for path in ("/api-keys", f"/api-keys/{key.id}"):
         page = pages.get(path).text
-        assert "<code class="scope">read</code> <code class="scope">audit</code>" in page
+        assert '<code class="scope">read</code> <code class="scope">audit</code>' in page
         assert "9 March 2031" in page or "9 Mar 2031" in page, path
 
 
