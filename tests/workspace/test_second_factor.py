@@ -361,7 +361,7 @@ def test_owners_of_all_workspaces_of_a_person_reset_and_nobody_else(
     with pytest.raises(BelongsElsewhere):
         reset(database, owner, colleague)
     with database.write() as db:
-        db.add(Membership(workspace_id=theirs, user_id=owner.user_id, role=Role.ADMIN, created_at=START))
+        db.add(Membership(workspace_id=theirs, user_id=cast.owner.user_id, role=Role.ADMIN, created_at=START))
     with pytest.raises(BelongsElsewhere):
         reset(database, owner, colleague)
     assert entries(database, "second_factor.reset") == []
