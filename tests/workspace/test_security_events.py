@@ -53,23 +53,6 @@ def stage(app: Flask, runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: Sta
 # --- what prepares -----------------------------------------------------------------------------------------
 
 
-def connect(stage: Stage) -> None:
-    stage.send("/connection", "/connection/sandbox")
-    stage.send("/connection", "/connection/endpoint", {"rotate": ""})
-
-
-def with_product(stage: Stage, *, connecting: bool = True) -> str:
-    if connecting:
-        connect(stage)
-    values = {
-        "price_id": price_of(stage.pages, "Pro, monthly"),
-        "kind": "subscription",
-        "product_code": "PRO",
-    }
-    stage.send("/products/new", "/products/new", values)
-    return stage.rows()[-1].about
-
-
 def with_key(stage: Stage) -> str:
     with stage.database.write() as db:
         key, token = make_key(db, project_id=stage.cast.project_id)
@@ -211,11 +194,6 @@ def grant(stage: Stage, _made: object) -> None:
     stage.send("/grants/new", "/grants/new", values)
 
 
-def add_price(stage: Stage, made: object) -> None:
-    yearly = price_of(stage.pages, "Pro, yearly")
-    stage.send(f"/products/{made}", "/prices", {"price_id": yearly, "price_label": "year"})
-
-
 def apply_due(stage: Stage, _made: object) -> None:
     with stage.database.write() as db:
         assert apply_due_event(db, now=stage.runtime.clock()) is not None
@@ -236,19 +214,6 @@ EVENTS = [
     SecurityEvent("api_key.created", create_key_by_command, actor=None, mode=Mode.LIVE),
     SecurityEvent("api_key.revoked", on("/api-keys", "/{}/revocation"), with_key),
     SecurityEvent("api_key.rotated", on("/api-keys/{}", "/rotation", {"overlap": "24"}), with_key),
-    SecurityEvent(
-        "stripe_key.saved",
-        on("/connection", "/connection/sandbox"),
-        besides=frozenset({"webhook_secret.saved"}),
-    ),
-    SecurityEvent("stripe_connection.removed", on("/connection", "/removal"), connect),
-    SecurityEvent(
-        "webhook_secret.saved",
-        on("/connection", "/webhook-secret", {"webhook_secret": CANARY_SECRET}),
-        connect,
-    ),
-    SecurityEvent("product.price_added", add_price, with_product),
-    SecurityEvent("product.archived", on("/products/{}", "/archival"), with_product),
     SecurityEvent("entitlement.grant", grant, with_pass),
     SecurityEvent("entitlement.revoke", act("revocation", {"note": "x"}), with_pass),
     SecurityEvent(
@@ -348,7 +313,13 @@ def nothing_consumed(stage: Stage) -> None:
 
 
 def new_product(stage: Stage, _made: object) -> None:
-    stage.kept["product"] = with_product(stage, connecting=False)
+    values = {
+        "price_id": price_of(stage.pages, "Pro, monthly"),
+        "kind": "subscription",
+        "product_code": "PRO",
+    }
+    stage.send("/products/new", "/products/new", values)
+    stage.kept["product"] = stage.rows()[-1].about
 
 
 def on_product(ending: str, values: dict[str, Any] | None = None) -> Callable[[Stage, Any], None]:
@@ -365,7 +336,9 @@ def on_product(ending: str, values: dict[str, Any] | None = None) -> Callable[[S
 
 
 def add_yearly(stage: Stage, _made: object) -> None:
-    add_price(stage, stage.kept["product"])
+    yearly = price_of(stage.pages, "Pro, yearly")
+    values = {"price_id": yearly, "price_label": "year"}
+    stage.send(f"/products/{stage.kept['product']}", "/prices", values)
 
 
 SETTINGS = {"success_url": "https://example.com/yes", "cancel_url": "https://example.com/no"}
@@ -403,6 +376,9 @@ OF_PROJECT = [
 SAVED = frozenset({"webhook_secret.saved"})
 OF_CONNECTION = [
     SecurityEvent("stripe_key.saved", on("/connection", "/connection/sandbox"), besides=SAVED),
+    SecurityEvent(
+        "webhook_secret.saved", on("/connection", "/webhook-secret", {"webhook_secret": CANARY_SECRET})
+    ),
     SecurityEvent("webhook_secret.saved", on("/connection", "/connection/endpoint", {"rotate": "1"})),
     SecurityEvent("webhook_secret.overlap_ended", on("/connection", "/overlap-end")),
     SecurityEvent("webhook.signature_refused", forge, actor=None, stranger=True),
@@ -413,6 +389,7 @@ OF_CONNECTION = [
     SecurityEvent("product.price_removed", on_product("/prices/{}/removal")),
     SecurityEvent("product.archived", on_product("/archival")),
     SecurityEvent("product.restored", on("/products", "/restoration")),
+    SecurityEvent("stripe_connection.removed", on("/connection", "/removal")),
 ]
 SEQUENCES = {"project": OF_PROJECT, "connection": OF_CONNECTION}
 
