@@ -199,10 +199,15 @@ def ask_second_factor(user: SignedInUser, workspace_id: str) -> ResponseReturnVa
     if user.second_factor_at is not None:
         return None
     with runtime().database.read() as db:
-        required_at = db.get_one(Workspace, workspace_id).second_factor_required_at
-    if may_enter(required_at=required_at, given_at=user.second_factor_at):
+        workspace = db.get_one(Workspace, workspace_id)
+    if has_what_it_requires(user, workspace):
         return None
     return go(url_for("portal.second_factor", next=current_page()))
+
+
+def has_what_it_requires(user: SignedInUser, workspace: Workspace) -> bool:
+    """Whether this session was given the second factor that the workspace requires, if it does."""
+    return may_enter(required_at=workspace.second_factor_required_at, given_at=user.second_factor_at)
 
 
 def works_while_archived(view: View) -> View:

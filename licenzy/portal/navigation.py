@@ -15,7 +15,7 @@ from licenzy.portal.alignment.findings import severity_counts, side_facts, side_
 from licenzy.portal.guards import Side, WorkspaceMember
 from licenzy.portal.sessions import signed_in_user
 from licenzy.projects.models import Project
-from licenzy.projects.queries import projects_for
+from licenzy.projects.queries import projects_to_enter
 from licenzy.runtime import runtime
 from licenzy.setup.queries import has_granted
 from licenzy.setup.rules import StepName, step_of
@@ -138,8 +138,10 @@ def next_setup_step(blocking: Finding) -> StepName | None:
 
 def projects_here() -> Sequence[Project]:
     """The projects this person may switch to, this one included, by name; archived ones left out."""
+    user = current_side().user
+    with_factor = user.second_factor_at is not None
     with runtime().database.read() as db:
-        mine = projects_for(db, user_id=current_side().user.user_id)
+        mine = projects_to_enter(db, user_id=user.user_id, with_second_factor=with_factor)
     here = current_side().project_id
     listed = (project for project, _role in mine if project.archived_at is None or project.id == here)
     return sorted(listed, key=lambda each: each.name.casefold())

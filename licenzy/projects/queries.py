@@ -1,6 +1,7 @@
 """Reads of projects.
 
-`project_for` and `projects_for` return only what the user may see; the others check nothing.
+`project_for`, `projects_for` and `projects_to_enter` return only what the user may see; the others check
+nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from licenzy.db.reads import read_all, read_first
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.projects.models import Project, ProjectSide
 from licenzy.projects.scope import Scope
-from licenzy.workspace.models import Membership, Role
+from licenzy.workspace.models import Membership, Role, Workspace
 
 
 class ProjectArchived(InvalidRequest):
@@ -38,6 +39,14 @@ def projects_for(db: Session, *, user_id: str) -> Sequence[tuple[Project, Role]]
     return [(project, Role(role)) for project, role in _projects(db, user_id=user_id)]
 
 
+def projects_to_enter(
+    db: Session, *, user_id: str, with_second_factor: bool
+) -> Sequence[tuple[Project, Role]]:
+    """Those of `projects_for` that a session may open which was, or was not, given a second factor."""
+    found = _projects(db, user_id=user_id) if with_second_factor else _open_projects(db, user_id=user_id)
+    return [(project, Role(role)) for project, role in found]
+
+
 @read_first
 def _project(*, user_id: str, project_id: str) -> Select[Project, str]:
     return _visible_to(user_id).where(Project.id == project_id)
@@ -46,6 +55,16 @@ def _project(*, user_id: str, project_id: str) -> Select[Project, str]:
 @read_all
 def _projects(*, user_id: str) -> Select[Project, str]:
     return _visible_to(user_id).order_by(col(Project.id))
+
+
+@read_all
+def _open_projects(*, user_id: str) -> Select[Project, str]:
+    return (
+        _visible_to(user_id)
+        .join(Workspace, col(Workspace.id) == col(Project.workspace_id))
+        .where(col(Workspace.second_factor_required_at).is_(None))
+        .order_by(col(Project.id))
+    )
 
 
 def _visible_to(user_id: str) -> Select[Project, str]:

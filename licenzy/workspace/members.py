@@ -93,7 +93,7 @@ def disable_user(db: Session, *, workspace_id: str, user_id: str, actor: Actor, 
     Only for owners of all workspaces that the person belongs to. Raises MemberNotFound, RoleTooLow,
     BelongsElsewhere and LastOwner.
     """
-    member = _locked_person(db, workspace_id=workspace_id, user_id=user_id, actor=actor)
+    member = _other_person(db, workspace_id=workspace_id, user_id=user_id, actor=actor)
     if member.user.disabled_at is not None:
         return False
     for each, role in locked_workspaces_of(db, user_id=user_id).items():
@@ -118,7 +118,7 @@ def disable_user(db: Session, *, workspace_id: str, user_id: str, actor: Actor, 
 
 def enable_user(db: Session, *, workspace_id: str, user_id: str, actor: Actor, now: datetime) -> bool:
     """Let a person sign in again; False where they can. Raises as `disable_user` does."""
-    member = _locked_person(db, workspace_id=workspace_id, user_id=user_id, actor=actor)
+    member = _other_person(db, workspace_id=workspace_id, user_id=user_id, actor=actor)
     if member.user.disabled_at is None:
         return False
     member.user.disabled_at = None
@@ -150,16 +150,24 @@ def refuse_foreign_person(db: Session, member: TeamMember, *, actor: Actor, lowe
             raise BelongsElsewhere
 
 
-def _locked_person(db: Session, *, workspace_id: str, user_id: str, actor: Actor) -> TeamMember:
-    """A member whose account an owner acts on, every workspace that it opens locked beforehand."""
+def locked_account(db: Session, *, workspace_id: str, user_id: str, actor: Actor) -> TeamMember:
+    """A member whose account an owner acts on, every workspace that it opens locked beforehand.
+
+    Raises MemberNotFound, RoleTooLow, and BelongsElsewhere unless who acts owns all those workspaces.
+    """
     locked_workspaces_of(db, user_id=user_id)
     member = locked_member(db, workspace_id=workspace_id, user_id=user_id, actor=actor)
     if member.acting is not Role.OWNER:
         message = f"This needs the role owner, and your role is {member.acting.value}."
         raise RoleTooLow(message, needed=Role.OWNER)
+    refuse_foreign_person(db, member, actor=actor, lowest=Role.OWNER)
+    return member
+
+
+def _other_person(db: Session, *, workspace_id: str, user_id: str, actor: Actor) -> TeamMember:
+    member = locked_account(db, workspace_id=workspace_id, user_id=user_id, actor=actor)
     if actor.user_id == user_id:
         raise InvalidRequest("You cannot disable your own account.", hint="Ask another owner.")
-    refuse_foreign_person(db, member, actor=actor, lowest=Role.OWNER)
     return member
 
 

@@ -13,20 +13,27 @@ import pyotp
 from sqlalchemy import delete, update
 from sqlmodel import Session, col
 
-from licenzy.errors import InvalidRequest, NotFound
+from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
 from licenzy.kit.secret_box import DecryptionFailed, SecretBox
 from licenzy.workspace import second_factor_rules as factor_rules
 from licenzy.workspace.audit import Actor, record
 from licenzy.workspace.factor_queries import second_factors
-from licenzy.workspace.models import Membership, User
+from licenzy.workspace.members import locked_account
+from licenzy.workspace.models import User
 from licenzy.workspace.sessions import end_sessions
 from licenzy.workspace.sign_in_models import Passkey, RecoveryCode, SignInSession, TotpFactor
+from licenzy.workspace.team_locks import MemberNotFound
 
 
 class NoSecondFactor(InvalidRequest):
     message = "Your account has no second factor."
     hint = "Set up an authenticator app first."
+
+
+class NothingToReset(InvalidRequest):
+    message = "This person has no second factor."
+    hint = "They sign in with their password, and can set up a second factor on My account."
 
 
 class AppAlreadySetUp(InvalidRequest):
@@ -127,15 +134,14 @@ def reset_second_factor(
 ) -> None:
     """Remove all of a person's factors, passkeys and recovery codes, and end their sessions.
 
-    For who has lost everything: by the command line, or by an owner of a workspace that the person belongs
-    to. The password stays. Raises NotFound where the person is no member of the workspace.
+    For who has lost everything. The password stays. Without a workspace only the command line may; in one,
+    an owner who owns every workspace that the person belongs to, since the account opens all of them.
+    Raises MemberNotFound, RoleTooLow, BelongsElsewhere and, in a workspace, NothingToReset.
     """
-    if workspace_id is not None and db.get(Membership, (workspace_id, user_id)) is None:
-        raise NotFound("No such person belongs to this workspace.")
-    user = db.get(User, user_id, populate_existing=True, with_for_update=True)
-    if user is None:
-        raise NotFound("No such person exists.")
+    user = _person_to_reset(db, workspace_id=workspace_id, user_id=user_id, actor=actor)
     had = second_factors(db, user_id=user.id)
+    if workspace_id is not None and not had.has_any:
+        raise NothingToReset
     for table in (TotpFactor, Passkey, RecoveryCode):
         db.execute(delete(table).where(col(table.user_id) == user.id))
     ended = end_sessions(db, user_id=user.id, except_id=None, now=now)
@@ -198,6 +204,17 @@ def take_code(
     left = second_factors(db, user_id=user_id).codes_left
     record(db, actor=actor, action="recovery_code.used", about=user_id, after={"codes_left": left}, now=now)
     return "recovery_code"
+
+
+def _person_to_reset(db: Session, *, workspace_id: str | None, user_id: str, actor: Actor) -> User:
+    if workspace_id is None:
+        user = db.get(User, user_id, populate_existing=True, with_for_update=True)
+        if user is None or actor.user_id is not None:
+            raise MemberNotFound
+        return user
+    if actor.user_id == user_id:
+        raise InvalidRequest("This is your own account.", hint="Remove your second factor on My account.")
+    return locked_account(db, workspace_id=workspace_id, user_id=user_id, actor=actor).user
 
 
 def _take_app_code(

@@ -19,13 +19,13 @@ from licenzy.settings import Settings
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.invitations import invite
 from licenzy.workspace.links import links_for
-from licenzy.workspace.models import Role
+from licenzy.workspace.models import Role, Workspace
 from licenzy.workspace.password_links import issue_reset
 from tests.portal.filled_side import fill_side
 from tests.portal.set_up_side import side_pages
 from tests.support.cast import PASSWORD, Cast, make_project
 from tests.support.clock import START
-from tests.support.codes import code_at
+from tests.support.codes import app_of, code_at
 from tests.support.servers import served
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
@@ -176,15 +176,20 @@ def test_the_team_and_the_links_it_makes(browser: Any, address: str, cast: Cast,
         reset = issue_reset(db, links, user_id=cast.colleague.user_id, now=now, **place)
     paths = [urlsplit(link.url).path for link in (invited, reset)]
     assert complaints(browser, address, paths) == []
+    app_of(runtime.database, runtime.secret_box, cast.colleague.user_id)
     sign_in(browser, address)
     team = f"/workspaces/{cast.owner.workspace_id}/team"
     people = [f"{team}/{person.user_id}" for person in (cast.owner, cast.colleague)]
     assert complaints(browser, address, [team, *people, paths[0]]) == []
 
 
-def test_setting_a_second_factor_up_and_signing_in_with_it(browser: Any, address: str, cast: Cast) -> None:
+def test_setting_a_second_factor_up_and_signing_in_with_it(
+    browser: Any, address: str, cast: Cast, runtime: Runtime
+) -> None:
+    with runtime.database.write() as db:
+        db.get_one(Workspace, cast.owner.workspace_id).second_factor_required_at = START
     sign_in(browser, address)
-    found = complaints(browser, address, ["/account/second-factor"])
+    found = complaints(browser, address, ["/projects", "/account/second-factor"])
     browser.get_by_role("button", name="Set up authenticator app").click()
     browser.get_by_text("1. Add the account to your app").wait_for()
     found += complaints_here(browser, "/account/authenticator")

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from licenzy.db.unit_of_work import Database
 from licenzy.runtime import Runtime
 from licenzy.workspace import rules
-from licenzy.workspace.models import User, Workspace
+from licenzy.workspace.models import Membership, Role, User, Workspace
 from tests.server.test_http_hardening import addresses
 from tests.support.cast import PASSWORD, Cast
 from tests.support.clock import START, StandingClock
@@ -207,6 +207,28 @@ def test_setting_one_up_opens_the_workspace(app: Flask, cast: Cast) -> None:
     assert location(client.get(f"/account/second-factor?next={page}")) == page
     client.post("/account/authenticator/removal", data={"csrf_token": csrf_token(client, "/account")})
     assert client.get(page).status_code == 303
+
+
+@pytest.mark.usefixtures("required")
+def test_nothing_of_it_is_named_to_a_session_that_lacks_one(
+    app: Flask, cast: Cast, database: Database
+) -> None:
+    client = visiting(app, EMAIL)
+    closed = client.get("/projects").text
+    assert "Your workspace requires a second factor" in closed
+    with database.write() as db:
+        elsewhere, user_id = cast.stranger.workspace_id, cast.owner.user_id
+        db.add(Membership(workspace_id=elsewhere, user_id=user_id, role=Role.ADMIN, created_at=START))
+    pages = [client.get(path).text for path in ("/projects", "/projects/new")]
+    pages.append(client.get(f"/projects/{cast.stranger.project_id}/test").text)
+    assert "Another workspace requires a second factor" in pages[0]
+    assert "Elsewhere" in pages[0]
+    assert "New project" in pages[1]
+    assert "Their project" in pages[2]
+    for hidden in ("Our workspace", "Our project", cast.project_id):
+        assert [hidden in each for each in (closed, *pages)] == [False] * 4
+    set_up(client)
+    assert "Our project" in client.get("/projects").text
 
 
 @pytest.mark.usefixtures("required")

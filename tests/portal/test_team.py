@@ -165,6 +165,7 @@ def test_changing_credentials_asks_for_the_password(
         f"{person}/disabling",
         f"{person}/enabling",
         f"{person}/password-reset",
+        f"{person}/second-factor-reset",
     ):
         answer = owner.post(path, data={"csrf_token": token, "role": "admin", "email": NEWCOMER})
         assert location(answer).startswith("/account/confirm")
@@ -188,6 +189,7 @@ def test_roles_that_are_too_low_are_refused(app: Flask, cast: Cast, database: Da
         (admin, f"{team}/{cast.colleague.user_id}/role", {"role": "owner"}),
         (admin, f"{boss}/removal", {}),
         (admin, f"{boss}/password-reset", {}),
+        (admin, f"{team}/{cast.colleague.user_id}/second-factor-reset", {}),
         (admin, f"{team}/{cast.colleague.user_id}/disabling", {}),
         (admin, f"{team}/{cast.colleague.user_id}/enabling", {}),
     ):
@@ -208,7 +210,7 @@ def test_other_workspaces_are_not_found(app: Flask, cast: Cast, owner: FlaskClie
     assert stranger.get(f"{team}/{cast.colleague.user_id}").status_code == 404
     assert owner.get(f"{team}/{cast.stranger.user_id}").status_code == 404
     theirs = f"/workspaces/{cast.stranger.workspace_id}/team/{cast.colleague.user_id}"
-    for ending in ("role", "removal", "disabling", "enabling", "password-reset"):
+    for ending in ("role", "removal", "disabling", "enabling", "password-reset", "second-factor-reset"):
         for path in (f"{theirs}/{ending}", f"{team}/{cast.colleague.user_id}/{ending}"):
             answer = stranger.post(path, data={"csrf_token": token, "role": "viewer"})
             assert answer.status_code == 404, path

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from sqlmodel import col, select
 
 from licenzy.db.unit_of_work import Database
-from licenzy.errors import InvalidRequest, LicenzyError, NotFound
+from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.kit.secret_box import SecretBox
 from licenzy.runtime import Runtime
 from licenzy.workspace import actions, queries, second_factor
@@ -18,12 +18,14 @@ from licenzy.workspace import second_factor_rules as rules
 from licenzy.workspace.actions import Actor, Device, Opened, SecondFactorNeeded
 from licenzy.workspace.challenges import CHALLENGE_LIFE
 from licenzy.workspace.factor_queries import second_factors
-from licenzy.workspace.models import AuditEntry, User
+from licenzy.workspace.members import BelongsElsewhere
+from licenzy.workspace.models import AuditEntry, Membership, Role, User
 from licenzy.workspace.second_step import finish_sign_in, give_second_factor
 from licenzy.workspace.sessions import open_session
 from licenzy.workspace.sign_in_models import RecoveryCode, SignInChallenge, TotpFactor
+from licenzy.workspace.team_locks import MemberNotFound, RoleTooLow
 from licenzy.workspace.throttling import TooManyTries
-from tests.support.cast import PASSWORD, Cast
+from tests.support.cast import PASSWORD, Cast, Person, make_user
 from tests.support.clock import START
 from tests.support.codes import app_of, code_at
 from tests.workspace.people import HASHER, HOME, actions_recorded, device_of, session_of, sign_in
@@ -309,22 +311,9 @@ def test_a_session_without_a_factor_is_given_one(database: Database, box: Secret
 
 def test_a_reset_leaves_the_password_alone(database: Database, box: SecretBox, cast: Cast) -> None:
     app_of(database, box, cast.colleague.user_id)
-    with database.write() as db:
-        with pytest.raises(NotFound):
-            second_factor.reset_second_factor(
-                db,
-                actor=Actor(),
-                user_id=cast.colleague.user_id,
-                workspace_id=cast.stranger.workspace_id,
-                now=START,
-            )
-        second_factor.reset_second_factor(
-            db,
-            actor=Actor(cast.owner.user_id),
-            user_id=cast.colleague.user_id,
-            workspace_id=cast.owner.workspace_id,
-            now=START,
-        )
+    with pytest.raises(MemberNotFound):
+        reset(database, Actor(), cast.colleague, workspace_id=cast.stranger.workspace_id)
+    reset(database, Actor(cast.owner.user_id), cast.colleague)
     with database.read() as db:
         assert queries.sessions_of(db, user_id=cast.colleague.user_id, now=START) == []
         assert second_factors(db, user_id=cast.colleague.user_id).codes_left == 0
@@ -334,6 +323,55 @@ def test_a_reset_leaves_the_password_alone(database: Database, box: SecretBox, c
         cast.owner.workspace_id,
         {"authenticator_app": True, "passkeys": 0},
     )
+
+
+def reset(database: Database, actor: Actor, person: Person, *, workspace_id: str | None = "its own") -> None:
+    where = person.workspace_id if workspace_id == "its own" else workspace_id
+    database.retrying(
+        lambda db: second_factor.reset_second_factor(
+            db, actor=actor, user_id=person.user_id, workspace_id=where, now=START
+        )
+    )
+
+
+def test_owners_of_all_workspaces_of_a_person_reset_and_nobody_else(
+    database: Database, box: SecretBox, cast: Cast
+) -> None:
+    app_of(database, box, cast.colleague.user_id)
+    owner, colleague = Actor(cast.owner.user_id), cast.colleague
+    ours, theirs = cast.owner.workspace_id, cast.stranger.workspace_id
+    with database.write() as db:
+        admin = make_user(db, email="admin@example.com", workspace_id=ours, role=Role.ADMIN)
+    for role in (Role.VIEWER, Role.SUPPORT, Role.ADMIN):
+        with database.write() as db:
+            db.get_one(Membership, (ours, admin)).role = role
+        with pytest.raises(RoleTooLow):
+            reset(database, Actor(admin), colleague)
+    for actor in (owner, Actor(cast.stranger.user_id)):  # Without a workspace it is the command line's.
+        with pytest.raises(MemberNotFound):
+            reset(database, actor, colleague, workspace_id=None)
+    for actor, where in ((Actor(cast.stranger.user_id), ours), (owner, theirs)):
+        with pytest.raises(MemberNotFound):
+            reset(database, actor, colleague, workspace_id=where)
+    with pytest.raises(InvalidRequest):
+        reset(database, Actor(colleague.user_id), colleague)
+
+    with database.write() as db:
+        db.add(Membership(workspace_id=theirs, user_id=colleague.user_id, role=Role.VIEWER, created_at=START))
+    with pytest.raises(BelongsElsewhere):
+        reset(database, owner, colleague)
+    with database.write() as db:
+        db.add(Membership(workspace_id=theirs, user_id=cast.owner.user_id, role=Role.ADMIN, created_at=START))
+    with pytest.raises(BelongsElsewhere):
+        reset(database, owner, colleague)
+    assert entries(database, "second_factor.reset") == []
+    with database.write() as db:
+        assert second_factors(db, user_id=colleague.user_id).has_any
+        db.get_one(Membership, (theirs, cast.owner.user_id)).role = Role.OWNER
+    reset(database, owner, colleague)
+    with pytest.raises(second_factor.NothingToReset):
+        reset(database, owner, colleague)
+    assert len(entries(database, "second_factor.reset")) == 1
 
 
 def test_who_may_enter() -> None:

@@ -7,116 +7,50 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from flask import Flask
-from sqlmodel import col, select
+from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
-from licenzy.catalog.models import Kind
-from licenzy.cli import make_command_line
-from licenzy.cli.wiring import Wiring
-from licenzy.db.unit_of_work import Database
+from licenzy.catalog.models import Kind, Product
+from licenzy.connections.models import Connection
 from licenzy.entitlements import grants
 from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import Entitlement
-from licenzy.kit.stopping import StopSignal
-from licenzy.projects.scope import Scope
+from licenzy.projects.queries import mode_settings
 from licenzy.runtime import Runtime
-from licenzy.settings import Settings
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.receive import apply_due_event
 from licenzy.workspace.audit import Actor
-from licenzy.workspace.audit_wording import WORDING
-from licenzy.workspace.models import AuditEntry
 from tests.conftest import Sandbox
 from tests.portal.fixtures_events import make_event
-from tests.portal.set_up_side import SidePages, connected, side_pages
+from tests.portal.set_up_side import side_pages
 from tests.portal.test_products import price_of
 from tests.support.cast import PASSWORD, Cast, make_connection, make_key, make_product, make_subject
-from tests.support.clock import START
+from tests.support.clock import START, StandingClock
 from tests.support.endpoints import make_endpoint
-from tests.support.visits import csrf_token, sign_in, submit, visiting
-
-CANARY = "canary-of-7-birds-in-a-mine"
-CANARY_SECRET = "whsec_Y2FuYXJ5LW9mLTctYmlyZHMtaW4tYS1taW5lLXNlY3JldCE="
-
-
-@dataclass
-class Stage:
-    """Where an event happens."""
-
-    app: Flask
-    runtime: Runtime
-    cast: Cast
-    sandbox: Sandbox
-    pages: SidePages
-    secrets: list[str] = field(default_factory=list)
-    """What must stand nowhere in the log."""
-
-    @property
-    def database(self) -> Database:
-        return self.runtime.database
-
-    @property
-    def scope(self) -> Scope:
-        return Scope(self.cast.project_id, Mode.TEST)
-
-    def command(self, *arguments: str, **options: Any) -> str:
-        """What a command prints."""
-
-        def not_here(_settings: Settings) -> None:
-            raise AssertionError("a test of commands starts no server")
-
-        wiring = Wiring(
-            settings=lambda: self.runtime.settings,
-            make_runtime=lambda settings: replace(self.runtime, settings=settings),
-            run_web=not_here,
-            run_worker=not_here,
-            run_sandbox=not_here,
-            stop=StopSignal(),
-        )
-        result = CliRunner().invoke(make_command_line(wiring), arguments, **options)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    def send(self, path: str, ends: str, values: dict[str, Any] | None = None) -> None:
-        answer = self.pages.send(path, ends, values or {})
-        assert answer.status_code == 303, answer.text
-
-    def rows(self) -> list[AuditEntry]:
-        with self.database.read() as db:
-            return list(db.exec(select(AuditEntry).order_by(col(AuditEntry.id))))
+from tests.support.ports import wait_until
+from tests.support.visits import csrf_token, forms_of, sign_in, submit, visiting
+from tests.workspace.security_events import (
+    CANARY,
+    CANARY_SECRET,
+    SecurityEvent,
+    Stage,
+    happens,
+    make_stage,
+    of_person,
+    of_workspace,
+)
 
 
 @pytest.fixture
-def stage(app: Flask, runtime: Runtime, cast: Cast, sandbox: Sandbox) -> Stage:
-    return Stage(app, runtime, cast, sandbox, side_pages(app, cast), [PASSWORD, CANARY, CANARY_SECRET])
-
-
-def nothing(_stage: Stage) -> None:
-    return None
+def stage(app: Flask, runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> Stage:
+    return make_stage(app, runtime, cast, clock)
 
 
 # --- what prepares -----------------------------------------------------------------------------------------
-
-
-def with_sandbox(stage: Stage) -> None:
-    connected(stage.pages, stage.sandbox)
-
-
-def with_product(stage: Stage) -> str:
-    connected(stage.pages, stage.sandbox)
-    values = {
-        "price_id": price_of(stage.pages, "Pro, monthly"),
-        "kind": "subscription",
-        "product_code": "PRO",
-    }
-    stage.send("/products/new", "/products/new", values)
-    return stage.rows()[-1].about
 
 
 def with_key(stage: Stage) -> str:
@@ -260,34 +194,9 @@ def grant(stage: Stage, _made: object) -> None:
     stage.send("/grants/new", "/grants/new", values)
 
 
-def add_price(stage: Stage, made: object) -> None:
-    yearly = price_of(stage.pages, "Pro, yearly")
-    stage.send(f"/products/{made}", "/prices", {"price_id": yearly, "price_label": "year"})
-
-
 def apply_due(stage: Stage, _made: object) -> None:
     with stage.database.write() as db:
         assert apply_due_event(db, now=stage.runtime.clock()) is not None
-
-
-@dataclass(frozen=True)
-class SecurityEvent:
-    """One event: what is done, and the row that it writes."""
-
-    action: str
-    do: Callable[[Stage, Any], None]
-    prepare: Callable[[Stage], Any] = nothing
-    actor: str | None = "owner"
-    """A name of the cast; None for the command line and for Licenzy itself."""
-    mode: Mode | None = Mode.TEST
-    """With a mode it belongs to the owner's project."""
-    project: bool = True
-    besides: frozenset[str] = frozenset()
-    """Actions that the way there writes as well."""
-
-
-def of_person(action: str, do: Callable[[Stage, Any], None], **more: Any) -> SecurityEvent:
-    return SecurityEvent(action, do, mode=None, project=False, **more)
 
 
 EVENTS = [
@@ -297,7 +206,7 @@ EVENTS = [
     of_person("password.changed", change_password),
     of_person("password.reset", reset_password, actor=None),
     of_person("session.ended", end_session, prepare=another_session),
-    of_person("audit.exported", export),
+    of_workspace("audit.exported", export),
     SecurityEvent(
         "role.refused", forbidden_page, actor="colleague", besides=frozenset({"sign_in.succeeded"})
     ),
@@ -305,19 +214,6 @@ EVENTS = [
     SecurityEvent("api_key.created", create_key_by_command, actor=None, mode=Mode.LIVE),
     SecurityEvent("api_key.revoked", on("/api-keys", "/{}/revocation"), with_key),
     SecurityEvent("api_key.rotated", on("/api-keys/{}", "/rotation", {"overlap": "24"}), with_key),
-    SecurityEvent(
-        "stripe_key.saved",
-        on("/connection", "/connection/sandbox"),
-        besides=frozenset({"webhook_secret.saved"}),
-    ),
-    SecurityEvent("stripe_connection.removed", on("/connection", "/removal"), with_sandbox),
-    SecurityEvent(
-        "webhook_secret.saved",
-        on("/connection", "/webhook-secret", {"webhook_secret": CANARY_SECRET}),
-        with_sandbox,
-    ),
-    SecurityEvent("product.price_added", add_price, with_product),
-    SecurityEvent("product.archived", on("/products/{}", "/archival"), with_product),
     SecurityEvent("entitlement.grant", grant, with_pass),
     SecurityEvent("entitlement.revoke", act("revocation", {"note": "x"}), with_pass),
     SecurityEvent(
@@ -348,19 +244,157 @@ EVENTS = [
 
 @pytest.mark.parametrize("wanted", EVENTS, ids=lambda each: f"{each.action}-{each.actor}")
 def test_a_security_event_is_one_row_without_any_secret(stage: Stage, wanted: SecurityEvent) -> None:
-    made = wanted.prepare(stage)
-    before = {row.id for row in stage.rows()}
-    wanted.do(stage, made)
-    written = [row for row in stage.rows() if row.id not in before and row.action not in wanted.besides]
-    assert [row.action for row in written] == [wanted.action]
-    (row,) = written
-    assert row.action in WORDING
-    actor = getattr(stage.cast, wanted.actor).user_id if wanted.actor is not None else None
-    assert row.actor_user_id == actor
-    assert row.ip == ("127.0.0.1" if wanted.actor is not None else None)
-    assert row.project_id == (stage.cast.project_id if wanted.project else None)
-    assert row.mode == wanted.mode
-    if wanted.project or wanted.action == "audit.exported":
-        assert row.workspace_id == stage.cast.owner.workspace_id
-    everything = repr([each.model_dump() for each in stage.rows()])
-    assert [secret for secret in stage.secrets if secret in everything] == []
+    happens(stage, wanted)
+
+
+# --- one after another on the same stage -------------------------------------------------------------------
+
+
+def archived(stage: Stage) -> None:
+    stage.send("/settings", "/settings/archive")
+
+
+def forget(stage: Stage, made: object) -> None:
+    side = ("--project", stage.cast.project_id, "--mode", "test")
+    stage.command("forget", str(made), *side, "--yes")
+
+
+def a_customer(stage: Stage) -> str:
+    with stage.database.write() as db:
+        return make_subject(db, project_id=stage.cast.project_id, subject_ref="user_8").subject_ref
+
+
+def set_override(stage: Stage, made: object) -> None:
+    values = {"what": "feature", "code": "beta", "value": "", "note": "x"}
+    stage.send(f"/customers/{made}", "/overrides", values)
+    stage.kept["subject"] = made
+
+
+def subject_id(stage: Stage) -> str:
+    with stage.database.write() as db:
+        return make_subject(db, project_id=stage.cast.project_id).id
+
+
+def remove_override(stage: Stage, _made: object) -> None:
+    (form,) = [
+        form
+        for form in forms_of(stage.pages.get(f"/customers/{stage.kept['subject']}"))
+        if "/overrides/" in form.action
+    ]
+    answer = stage.pages.client.post(form.action, data={**form.fields, "note": "x"})
+    assert answer.status_code == 303
+
+
+def make_project(stage: Stage, _made: object) -> None:
+    assert submit(stage.pages.client, "/projects/new", {"name": "Another"}).status_code == 303
+
+
+def forge(stage: Stage, _made: object) -> None:
+    with stage.database.read() as db:
+        connection_id = db.exec(select(Connection.id)).one()
+    path = f"/v1/webhooks/stripe/{connection_id}"
+    headers = {"Stripe-Signature": f"t={int(START.timestamp())},v1={'0' * 64}"}
+    answer = stage.app.test_client().post(path, data=b"{}", headers=headers)
+    assert answer.status_code == 400, answer.text
+    # It is recorded after the answer.
+    refused = "webhook.signature_refused"
+    wait_until(lambda: stage.rows()[-1].action == refused, seconds=10, what="a row")
+
+
+def a_paused_endpoint(stage: Stage) -> str:
+    endpoint_id = with_endpoint(stage)
+    stage.send(f"/webhooks/{endpoint_id}", "/pause")
+    return endpoint_id
+
+
+def nothing_consumed(stage: Stage) -> None:
+    with stage.database.write() as db:
+        mode_settings(db, stage.scope).default_unit_used_at = None
+
+
+def new_product(stage: Stage, _made: object) -> None:
+    values = {
+        "price_id": price_of(stage.pages, "Pro, monthly"),
+        "kind": "subscription",
+        "product_code": "PRO",
+    }
+    stage.send("/products/new", "/products/new", values)
+    stage.kept["product"] = stage.rows()[-1].about
+
+
+def on_product(ending: str, values: dict[str, Any] | None = None) -> Callable[[Stage, Any], None]:
+    """A form of the page of the product that was created first; `{}` is its first price."""
+
+    def do(stage: Stage, _made: object) -> None:
+        with stage.database.read() as db:
+            product = db.get_one(Product, (stage.cast.project_id, stage.kept["product"]))
+            price = product.prices[0].id
+        page = f"/products/{product.id}"
+        stage.send(page, page + ending.format(price), values)
+
+    return do
+
+
+def add_yearly(stage: Stage, _made: object) -> None:
+    yearly = price_of(stage.pages, "Pro, yearly")
+    values = {"price_id": yearly, "price_label": "year"}
+    stage.send(f"/products/{stage.kept['product']}", "/prices", values)
+
+
+SETTINGS = {"success_url": "https://example.com/yes", "cancel_url": "https://example.com/no"}
+OF_PROJECT = [
+    SecurityEvent("project.returns_changed", on("/settings", "/returns", SETTINGS)),
+    SecurityEvent(
+        "project.default_unit_changed",
+        on("/settings", "/default-unit", {"default_unit": "images"}),
+        prepare=nothing_consumed,
+    ),
+    SecurityEvent(
+        "project.known_customers_changed",
+        on("/settings", "/known-customers", {"adopt_known_customers": "y"}),
+        mode=None,
+    ),
+    SecurityEvent("entitlement.override", set_override, prepare=subject_id),
+    SecurityEvent("entitlement.remove_override", remove_override),
+    SecurityEvent("customer.forgotten", forget, prepare=a_customer, actor=None),
+    SecurityEvent("webhook_endpoint.resumed", on("/webhooks/{}", "/resumption"), a_paused_endpoint),
+    SecurityEvent(
+        "webhook_endpoint.changed", on("/webhooks/{}", "{}", {"description": "new"}), with_endpoint
+    ),
+    SecurityEvent("project.created", make_project, mode=None, project=None),
+    SecurityEvent(
+        "project.archived",
+        on("/settings", "/settings/archive"),
+        mode=None,
+        besides=frozenset({"webhook_endpoint.disabled"}),
+    ),
+    SecurityEvent("project.unarchived", on("/settings", "/unarchive"), mode=None),
+    SecurityEvent(
+        "project.deleted", on("/settings", "/deletion", {"typed": "Our project"}), archived, mode=None
+    ),
+]
+SAVED = frozenset({"webhook_secret.saved"})
+OF_CONNECTION = [
+    SecurityEvent("stripe_key.saved", on("/connection", "/connection/sandbox"), besides=SAVED),
+    SecurityEvent(
+        "webhook_secret.saved", on("/connection", "/webhook-secret", {"webhook_secret": CANARY_SECRET})
+    ),
+    SecurityEvent("webhook_secret.saved", on("/connection", "/connection/endpoint", {"rotate": "1"})),
+    SecurityEvent("webhook_secret.overlap_ended", on("/connection", "/overlap-end")),
+    SecurityEvent("webhook.signature_refused", forge, actor=None, stranger=True),
+    SecurityEvent("product.created", new_product),
+    SecurityEvent("product.changed", on_product("", {"features": "a"})),
+    SecurityEvent("product.price_added", add_yearly),
+    SecurityEvent("product.price_retired", on_product("/prices/{}/retirement")),
+    SecurityEvent("product.price_removed", on_product("/prices/{}/removal")),
+    SecurityEvent("product.archived", on_product("/archival")),
+    SecurityEvent("product.restored", on("/products", "/restoration")),
+    SecurityEvent("stripe_connection.removed", on("/connection", "/removal")),
+]
+SEQUENCES = {"project": OF_PROJECT, "connection": OF_CONNECTION}
+
+
+@pytest.mark.parametrize("sequence", SEQUENCES.values(), ids=SEQUENCES)
+def test_each_event_of_a_sequence_is_one_row(stage: Stage, sequence: list[SecurityEvent]) -> None:
+    for wanted in sequence:
+        happens(stage, wanted)

@@ -26,6 +26,7 @@ class AppCodeForm(PortalForm):
         validators=[InputRequired("Enter the code that the app shows."), Length(max=100)],
         render_kw={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"},
     )
+    next = HiddenField()
 
 
 class NewPasskeyForm(PortalForm):
@@ -36,6 +37,7 @@ class NewPasskeyForm(PortalForm):
         render_kw={"maxlength": 80, "autocomplete": "off"},
     )
     credential = HiddenField(validators=[InputRequired(_NEEDS_SCRIPTS), Length(max=20_000)])
+    next = HiddenField()
 
 
 class PasswordForm(PortalForm):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import flash, url_for
+from flask import flash, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.errors import LicenzyError
@@ -24,7 +24,7 @@ from licenzy.workspace import passkeys as verbs
 def new_passkey(_user: SignedInUser) -> ResponseReturnValue:
     """A name for a new passkey."""
     passkey_context()
-    return _new_page(NewPasskeyForm(formdata=None))
+    return _new_page(NewPasskeyForm(formdata=None, next=request.args.get("next")))
 
 
 @portal.post("/account/passkeys/options")
@@ -53,7 +53,7 @@ def create_passkey(user: SignedInUser) -> ResponseReturnValue:
                 now=runtime().clock(),
             )
             flash("Passkey created. Your other sessions ended.", "success")
-            return show_codes(user, codes)
+            return show_codes(user, codes, target=form.next.data)
     return _new_page(form)
 
 

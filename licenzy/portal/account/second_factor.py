@@ -58,7 +58,7 @@ def begin_app(user: SignedInUser) -> ResponseReturnValue:
     """Make a secret for an authenticator app, and show it."""
     with flashed_refusals(), runtime().database.write() as db:
         verbs.begin_app(db, runtime().secret_box, actor=user.actor, now=runtime().clock())
-        return go(url_for("portal.app_set_up"))
+        return go(url_for("portal.app_set_up", next=flask_request.form.get("next") or None))
     return go(url_for("portal.account"))
 
 
@@ -67,7 +67,7 @@ def begin_app(user: SignedInUser) -> ResponseReturnValue:
 @fresh
 def app_set_up(user: SignedInUser) -> ResponseReturnValue:
     """The secret as a QR code and as text, and a field for the app's first code."""
-    return _app_page(user, AppCodeForm(formdata=None))
+    return _app_page(user, AppCodeForm(formdata=None, next=flask_request.args.get("next")))
 
 
 @portal.post("/account/authenticator/confirmation")
@@ -88,7 +88,7 @@ def confirm_app(user: SignedInUser) -> ResponseReturnValue:
                     now=runtime().clock(),
                 )
             flash("Authenticator app set up. Your other sessions ended.", "success")
-            return show_codes(user, codes)
+            return show_codes(user, codes, target=form.next.data)
     return _app_page(user, form)
 
 
@@ -118,18 +118,22 @@ def create_recovery_codes(user: SignedInUser) -> ResponseReturnValue:
 @signed_in
 def recovery_codes(user: SignedInUser) -> ResponseReturnValue:
     """The codes that were just made, this once."""
+    target = own_path(flask_request.args.get("next"), otherwise=url_for("portal.account"))
     codes = take_secret(user, of=_CODES)
     if codes is None:
-        return go(url_for("portal.account"))
-    return show("account/recovery_codes.html", codes=codes.split())
+        return go(target)
+    return show("account/recovery_codes.html", codes=codes.split(), target=target)
 
 
-def show_codes(user: SignedInUser, codes: list[str]) -> ResponseReturnValue:
-    """On to the page that shows new recovery codes; to the account, where none were made."""
+def show_codes(user: SignedInUser, codes: list[str], *, target: str | None = None) -> ResponseReturnValue:
+    """On to the page that shows new recovery codes, and from there to the page that one wanted.
+
+    That is `target`, or one's account. Without new codes it comes at once.
+    """
     if not codes:
-        return go(url_for("portal.account"))
+        return go(own_path(target, otherwise=url_for("portal.account")))
     put_secret(user, " ".join(codes), of=_CODES)
-    return go(url_for("portal.recovery_codes"))
+    return go(url_for("portal.recovery_codes", next=target or None))
 
 
 def _app_page(user: SignedInUser, form: AppCodeForm) -> ResponseReturnValue:

@@ -9,13 +9,13 @@ from flask import request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.portal.blueprint import portal
-from licenzy.portal.guards import ask_second_factor, refuse_role, signed_in
+from licenzy.portal.guards import ask_second_factor, has_what_it_requires, refuse_role, signed_in
 from licenzy.portal.projects.forms import NewProjectForm
 from licenzy.portal.respond import go, show, show_form
 from licenzy.portal.sessions import SignedInUser
 from licenzy.projects.actions import create_project
 from licenzy.projects.models import Project
-from licenzy.projects.queries import projects_for
+from licenzy.projects.queries import projects_for, projects_to_enter
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role, Workspace
 from licenzy.workspace.queries import workspaces_of
@@ -24,13 +24,19 @@ from licenzy.workspace.queries import workspaces_of
 @portal.get("/projects")
 @signed_in
 def projects(user: SignedInUser) -> ResponseReturnValue:
-    """Every project one may see."""
+    """Every project one may see. Of a workspace that requires what this session lacks, that alone is said."""
     with runtime().database.read() as db:
-        mine = projects_for(db, user_id=user.user_id)
+        mine = projects_to_enter(
+            db, user_id=user.user_id, with_second_factor=user.second_factor_at is not None
+        )
         homes = workspaces_of(db, user_id=user.user_id)
+    groups = [
+        _group(workspace, role, mine) for workspace, role in homes if has_what_it_requires(user, workspace)
+    ]
     return show(
         "projects/list.html",
-        groups=[_group(workspace, role, mine) for workspace, role in homes],
+        groups=groups,
+        closed=len(homes) - len(groups),
         any_projects=bool(mine),
         may_create=any(role.at_least(Role.ADMIN) for _workspace, role in homes),
         may_create_workspace=any(role.at_least(Role.OWNER) for _workspace, role in homes),
@@ -45,11 +51,12 @@ def new_project(user: SignedInUser) -> ResponseReturnValue:
     if not homes:
         refuse_role(user, "Only admins and owners of a workspace can make projects.", needed=Role.ADMIN)
     form = NewProjectForm(workspace=request.args.get("workspace"))
-    form.offer(homes)
-    chosen = next((home for home in homes if home.id == form.workspace.data), homes[0])
+    open_homes = [home for home in homes if has_what_it_requires(user, home)]
+    chosen = next((home for home in homes if home.id == form.workspace.data), (*open_homes, *homes)[0])
     ask = ask_second_factor(user, chosen.id)
     if ask is not None:
         return ask
+    form.offer(open_homes)
     if form.validate_on_submit():
         with form.refusals():
             with runtime().database.write() as db:

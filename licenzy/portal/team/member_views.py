@@ -19,6 +19,7 @@ from licenzy.workspace.links import links_for
 from licenzy.workspace.members import change_role, disable_user, enable_user, remove_member
 from licenzy.workspace.models import Role
 from licenzy.workspace.password_links import issue_reset
+from licenzy.workspace.second_factor import reset_second_factor
 from licenzy.workspace.team import MemberFacts, team_of
 from licenzy.workspace.team_rules import may_act_on, roles_to_give
 
@@ -151,6 +152,26 @@ def issue_password_reset(member: WorkspaceMember, user_id: str) -> ResponseRetur
         put_secret(member, link.url, of=_link_of(user_id))
         if link.mailed:
             flash("The link is being mailed.", "success")
+    return go(url_for("portal.workspace.team_member", user_id=user_id))
+
+
+@workspace.post("/team/<id('usr'):user_id>/second-factor-reset")
+@workspace_page(Role.OWNER)
+@fresh
+def reset_member_second_factor(member: WorkspaceMember, user_id: str) -> ResponseReturnValue:
+    """Remove what a member has lost: their app, passkeys and recovery codes."""
+    person, parts = _member_or_404(member, user_id), runtime()
+    _do(
+        member,
+        lambda db: reset_second_factor(
+            db,
+            workspace_id=member.workspace_id,
+            user_id=user_id,
+            actor=member.actor,
+            now=parts.clock(),
+        ),
+        f"{person.name} has no second factor now. All their sessions have ended.",
+    )
     return go(url_for("portal.workspace.team_member", user_id=user_id))
 
 
