@@ -204,7 +204,7 @@ def _send_mail(parts: Runtime) -> int:
 
 def _erase(parts: Runtime) -> int:
     """Customers whose erasure has begun: what is stored of them, in batches."""
-    return int(go_on_erasing(parts.database, parts.secret_box, clock=parts.clock))
+    return int(go_on_erasing(parts.database, parts.gateway, parts.secret_box, clock=parts.clock))
 
 
 def _follow_clocks(parts: Runtime) -> int:

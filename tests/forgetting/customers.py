@@ -122,9 +122,13 @@ class Market:
     def erase(self) -> None:
         """Both rounds of what was begun."""
         for _round in range(2):
-            assert go_on_erasing(self.parts.database, self.parts.secret_box, clock=self.clock)
+            assert self.go_on()
             self.clock.now += SECOND_ROUND
-        assert not go_on_erasing(self.parts.database, self.parts.secret_box, clock=self.clock)
+        assert not self.go_on()
+
+    def go_on(self) -> bool:
+        parts = self.parts
+        return go_on_erasing(parts.database, parts.gateway, parts.secret_box, clock=self.clock)
 
     # --- what is stored ---------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import CustomerErased, InvalidRequest, NotFound
 from licenzy.forgetting import actions, noted
-from licenzy.forgetting.actions import go_on_erasing
 from licenzy.forgetting.names import Names, scrubbed
 from licenzy.forgetting.steps import STEPS
 from licenzy.stripe_events.models import EventStatus, StripeEvent
@@ -254,8 +253,8 @@ def test_killed_in_any_step_another_process_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(actions, "STEPS", {**STEPS, step: killed})
         with pytest.raises(SystemError):
-            go_on_erasing(sold.parts.database, sold.parts.secret_box, clock=sold.clock)
-    assert not go_on_erasing(sold.parts.database, sold.parts.secret_box, clock=sold.clock)
+            sold.go_on()
+    assert not sold.go_on()
     sold.clock.advance(seconds=90)
     sold.erase()
     assert rows_with(sold.rows(), names) == {}
