@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -28,10 +29,10 @@ def test_nothing_of_them_is_left(market: Market, sell: Callable[..., Product], r
         market.grant(person, "CREDITS")
         events = paid_events(market, person)
         at_once(
-            lambda person=person: market.forget(person),
-            lambda events=events: receive_all(market, events),
-            lambda person=person: use(market, person),
-            lambda person=person: open_checkout(market, person),
+            partial(market.forget, person),
+            partial(receive_all, market, events),
+            partial(use, market, person),
+            partial(open_checkout, market, person),
         )
     market.clock.advance(seconds=120)
     while market.go_on():
