@@ -29,24 +29,28 @@ def forget(wiring: Wiring, subject_ref: str, project_id: str, mode: str, yes: bo
     runtime = wiring.migrated_runtime()
     if not yes:
         click.confirm(f"Erase {subject_ref} in {mode} mode? This cannot be undone.", abort=True, err=True)
-    erased, remaining = forget_now(
+    done = forget_now(
         runtime.database,
+        runtime.gateway,
         runtime.secret_box,
         scope_of(project_id, mode),
         subject_ref=subject_ref,
         actor=Actor(),
         clock=runtime.clock,
     )
+    erased, still_open = done.customer, done.open_checkouts
     erased_at = rfc3339(erased.erased_at)
     if as_json:
-        done = {"subject_id": erased.subject_id, "erased_at": erased_at, "already_erased": erased.was_before}
-        print_json({**done, "remaining": remaining.value})
+        about = {"subject_id": erased.subject_id, "erased_at": erased_at, "already_erased": erased.was_before}
+        print_json({**about, "remaining": done.remaining.value, "open_checkouts": still_open})
         return
     if erased.was_before:
         click.echo(f"This customer was already erased, at {erased_at} ({erased.subject_id}).")
     else:
         click.echo(f"The customer was erased. Licenzy knows it as {erased.subject_id} only.")
-    click.echo(_SENTENCES[remaining.value])
+    click.echo(_SENTENCES[done.remaining.value])
+    if still_open:
+        click.echo(f"Stripe did not expire these checkouts: {', '.join(still_open)}. Expire them in Stripe.")
 
 
 _SENTENCES = {

@@ -27,6 +27,7 @@ from licenzy.deliveries.models import (
 from licenzy.kit.backoff import Random
 from licenzy.kit.lease import Lease
 from licenzy.projects.scope import Scope
+from licenzy.workspace.audit import Actor, record
 
 LEASE = Lease(timedelta(seconds=30))
 """How long a sender has a delivery to itself: three times what one try may take."""
@@ -249,13 +250,29 @@ def _record_endpoint(
     """How an endpoint fares; one that has been led elsewhere meanwhile is not judged by its old address."""
     params = {"row_id": endpoint_id, "row_url": url, "at": now}
     if any(outcome.status == rules.GONE for outcome in outcomes):
-        db.exec(_DISABLED, params={**params, "reason": GONE})
+        if db.exec(_DISABLED, params={**params, "reason": GONE}).rowcount:
+            _note_disabled(db, outcomes[0].claim, GONE, now)
     elif any(outcome.sent for outcome in outcomes):
         db.exec(_SUCCEEDED, params={**params, "noted_until": now - _SUCCESS_IS_NOTED})
     else:
         db.exec(_FAILED, params=params)
         given_up = {"reason": FAILING, "failing_until": now - rules.DISABLED_AFTER}
-        db.exec(_GIVEN_UP, params={**params, **given_up})
+        if db.exec(_GIVEN_UP, params={**params, **given_up}).rowcount:
+            _note_disabled(db, outcomes[0].claim, FAILING, now)
+
+
+def _note_disabled(db: Session, claim: DeliveryClaim, reason: str, now: datetime) -> None:
+    """Nobody asked for it, and somebody must see to it."""
+    record(
+        db,
+        actor=Actor(),
+        action="webhook_endpoint.disabled",
+        about=claim.endpoint_id,
+        after={"by": "licenzy", "reason": reason},
+        now=now,
+        project_id=claim.scope.project_id,
+        mode=claim.scope.mode,
+    )
 
 
 _UPDATE_ENDPOINT_HEALTH = (

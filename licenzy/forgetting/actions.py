@@ -18,6 +18,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import change_row
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.errors import DatabaseUnavailable, InvalidRequest, NotFound
+from licenzy.forgetting.checkouts import expire_checkouts, open_checkouts
 from licenzy.forgetting.names import Names
 from licenzy.forgetting.queries import all_names, erasure_of, lock_erasure, subscriptions_of
 from licenzy.forgetting.steps import STEPS, step_after
@@ -27,6 +28,7 @@ from licenzy.kit.lease import Lease
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.untracked import latest_state
+from licenzy.stripe_gateway.client import StripeGateway
 from licenzy.subjects.actions import lock_subject
 from licenzy.subjects.erased import erased_name
 from licenzy.subjects.models import Erasure, OtherCustomer, Subject
@@ -139,18 +141,25 @@ def _rename(db: Session, scope: Scope, subject: Subject, hashed: str, now: datet
     db.flush()
 
 
-def go_on_erasing(database: Database, secret_box: SecretBox, *, clock: Clock) -> bool:
+def go_on_erasing(database: Database, gateway: StripeGateway, secret_box: SecretBox, *, clock: Clock) -> bool:
     """Do what is due of one erasure, as far as it goes; False when none is due. For the worker."""
     due = database.retrying(lambda db: _claim(db, clock()))
     if due is None:
         return False
-    _round(database, secret_box, due, clock)
+    _round(database, gateway, secret_box, due, clock)
     return True
 
 
 def forget_now(
-    database: Database, secret_box: SecretBox, scope: Scope, *, subject_ref: str, actor: Actor, clock: Clock
-) -> tuple[Forgotten, Remaining]:
+    database: Database,
+    gateway: StripeGateway,
+    secret_box: SecretBox,
+    scope: Scope,
+    *,
+    subject_ref: str,
+    actor: Actor,
+    clock: Clock,
+) -> ForgottenNow:
     """Erase a customer and remove at once what can be removed; also what an earlier call left.
 
     Raises what `forget_subject` raises.
@@ -159,9 +168,11 @@ def forget_now(
     of = (scope, erased.subject_id)
     due = database.retrying(lambda db: _claim(db, clock(), of=of))
     if due is not None:
-        _round(database, secret_box, due, clock)
+        _round(database, gateway, secret_box, due, clock)
+    about = erased.subject_id
     with database.read() as db:
-        return erased, remaining_of(db, scope, subject_id=erased.subject_id)
+        still_open = open_checkouts(db, scope, subject_id=about, now=scope.at(clock()))
+        return ForgottenNow(erased, remaining_of(db, scope, subject_id=about), still_open)
 
 
 class Remaining(StrEnum):
@@ -170,6 +181,16 @@ class Remaining(StrEnum):
     FIRST_ROUND = "first_round"
     SECOND_ROUND = "second_round"
     NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class ForgottenNow:
+    """An erased customer, and what is left to do."""
+
+    customer: Forgotten
+    remaining: Remaining
+    open_checkouts: list[str]
+    """Sessions that Stripe could not be made to expire."""
 
 
 def remaining_of(db: Session, scope: Scope, *, subject_id: str) -> Remaining:
@@ -199,12 +220,14 @@ def _claim(db: Session, now: datetime, *, of: tuple[Scope, str] | None = None) -
     return found
 
 
-def _round(database: Database, secret_box: SecretBox, due: Erasure, clock: Clock) -> None:
+def _round(
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, due: Erasure, clock: Clock
+) -> None:
     """The rest of a claimed round, each batch in a transaction of its own."""
-    scope = Scope(due.project_id, due.mode)
-    sealed = due.names_sealed or ""
-    names = Names.from_json(secret_box.decrypt(sealed, bound_to=_bound_to(scope, due.subject_id)))
-    work = Work(scope, due.subject_id, names, names.pattern())
+    scope, subject_id = Scope(due.project_id, due.mode), due.subject_id
+    expire_checkouts(database, gateway, secret_box, scope, subject_id=subject_id, now=scope.at(clock()))
+    names = _names(database, secret_box, due)
+    work = Work(scope, subject_id, names, names.pattern())
     step: str | None = due.step
     while step != _FILE:
         step = database.retrying(partial(_batch, work=work, now=clock()))
@@ -217,6 +240,16 @@ def _round(database: Database, secret_box: SecretBox, due: Erasure, clock: Clock
         database.retrying(lambda db: change_row(db, Erasure, _key(due), later))
         return
     database.retrying(partial(_end, key=_key(due), now=clock()))
+
+
+def _names(database: Database, secret_box: SecretBox, due: Erasure) -> Names:
+    """The names to look for. After the end nobody knows them: what is looked for then is known by hashes."""
+    scope = Scope(due.project_id, due.mode)
+    if due.names_sealed is None:
+        with database.read() as db:
+            return Names(db.get_one(Subject, (due.project_id, due.mode, due.subject_id)).subject_ref)
+    bound_to = _bound_to(scope, due.subject_id)
+    return Names.from_json(secret_box.decrypt(due.names_sealed, bound_to=bound_to))
 
 
 def _batch(db: Session, *, work: Work, now: datetime) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import bindparam, select, tuple_, update
 from sqlmodel import Session
 
 from licenzy.checkout.models import CheckoutAttempt
@@ -15,9 +15,9 @@ from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.stripe_events.erased import Named, named_in, object_kept, owners_of
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.receive import OF_ERASED
-from licenzy.subjects.erased import erased_among, erased_name
+from licenzy.subjects.erased import erased_among, erased_name, is_erased_name
 
-_EVENTS_AT_ONCE, _KEYS_AT_ONCE = 100, 2000
+_EVENTS_AT_ONCE, _KEYS_AT_ONCE = 100, 500
 _EVENTS, _KEYS, _ATTEMPTS = table_of(StripeEvent), table_of(IdempotencyKey), table_of(CheckoutAttempt)
 _NOT_DONE = frozenset({EventStatus.RECEIVED, EventStatus.FAILED, EventStatus.INVALID})
 
@@ -74,12 +74,19 @@ def blank_keys(db: Session, work: Work, after: str) -> str | None:
         *here(work, _ATTEMPTS), _ATTEMPTS.c.id.in_(attempts), _ATTEMPTS.c.subject_id == work.subject_id
     )
     theirs = set(db.execute(mine).scalars()) if attempts else set()
-    for row in rows:
-        if row.attempt_id in theirs or work.pattern.search(row.key):
-            this = update(_KEYS).where(
-                *here(work, _KEYS), _KEYS.c.endpoint == row.endpoint, _KEYS.c.key == row.key
-            )
-            hashed = erased_name(db, work.scope, f"{row.endpoint} {row.key}")
-            if row.key != hashed and not row.key.startswith("erased_"):
-                db.execute(this.values(key=hashed, body_hash="", response_body=None))
+    named = [
+        (row.endpoint, row.key)
+        for row in rows
+        if (row.attempt_id in theirs or work.pattern.search(row.key)) and not is_erased_name(row.key)
+    ]
+    if named:
+        db.connection().execute(
+            update(_KEYS)
+            .where(*here(work, _KEYS), _KEYS.c.endpoint == bindparam("of"), _KEYS.c.key == bindparam("was"))
+            .values(key=bindparam("hashed"), body_hash="", response_body=None),
+            [
+                {"of": endpoint, "was": key, "hashed": erased_name(db, work.scope, f"{endpoint} {key}")}
+                for endpoint, key in named
+            ],
+        )
     return f"{rows[-1].endpoint}\n{rows[-1].key}" if len(rows) == _KEYS_AT_ONCE else None

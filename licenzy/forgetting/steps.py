@@ -16,6 +16,7 @@ from licenzy.forgetting.noted import blank_audit, blank_import_files, blank_impo
 from licenzy.forgetting.received import blank_events, blank_keys
 from licenzy.forgetting.sent import blank_deliveries
 from licenzy.forgetting.work import Work
+from licenzy.subjects.models import EVENTS
 
 STEPS: Mapping[str, Callable[[Session, Work, str], str | None]] = {
     "deliveries": blank_deliveries,
@@ -26,7 +27,7 @@ STEPS: Mapping[str, Callable[[Session, Work, str], str | None]] = {
     "attempts": blank_attempts,
     "import rows": blank_import_rows,
     "import files": blank_import_files,
-    "events": blank_events,
+    EVENTS: blank_events,
     "audit": blank_audit,
     "texts": scrub_texts,
 }

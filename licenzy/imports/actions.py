@@ -75,6 +75,16 @@ def start_import(
     return import_
 
 
+def record_export(
+    db: Session, scope: Scope, *, import_id: str, what: str, actor: Actor, now: datetime
+) -> None:
+    """Note who takes an import's `purchases` or `differences` away as a file. Raises NotFound."""
+    import_ = queries.import_by_id(db, scope, import_id=import_id)
+    if import_ is None:
+        raise NotFound("This import does not exist.")
+    _audit(db, import_, "import.exported", actor, now, {"file": what})
+
+
 def _checked_keys(keys: Sequence[str]) -> list[str]:
     kept = list(dict.fromkeys(key.strip() for key in keys if key.strip()))
     wrong = next((key for key in kept if len(key) > 40 or not key.isprintable()), None)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlmodel import Session
+from sqlalchemy import delete
+from sqlmodel import Session, col, select
 
+from licenzy.db.unit_of_work import Database
 from licenzy.kit.ids import new_id
 from licenzy.kit.secret_box import SecretBox
 from licenzy.mail.models import Mail
 
+KEPT = timedelta(days=30)
+"""How long it can be looked up whether a message was sent. Unsent ones are too old for it long before."""
+
 _MOST_OF_SUBJECT = 200
+_MOST_FORGOTTEN = 500
 
 
 def queue_mail(
@@ -33,6 +39,23 @@ def queue_mail(
         )
     )
     db.flush()
+
+
+def forget_old_mail(database: Database, *, now: datetime) -> int:
+    """Remove mail that was written longer ago than KEPT, whatever became of it, some at a time; how many."""
+    with database.read() as db:
+        # Ids rise with time.
+        oldest = db.exec(select(Mail.created_at).order_by(col(Mail.id)).limit(1)).first()
+    if oldest is None or oldest > now - KEPT:
+        return 0
+    return database.retrying(lambda db: _forget_some(db, now - KEPT))
+
+
+def _forget_some(db: Session, until: datetime) -> int:
+    first = select(Mail.id, Mail.created_at).order_by(col(Mail.id)).limit(_MOST_FORGOTTEN)
+    ids = [mail_id for mail_id, created_at in db.exec(first) if created_at <= until]
+    db.execute(delete(Mail).where(col(Mail.id).in_(ids)))
+    return len(ids)
 
 
 def bound_to(mail_id: str) -> str:

@@ -29,6 +29,7 @@ from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.erased import is_of_erased, object_kept
 from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_events.paid_late import note_purchase_of_erased
 from licenzy.stripe_events.pipeline import Applied, apply_event
 from licenzy.stripe_events.queries import KeptEvent, count_repeat, due_event
 from licenzy.stripe_events.read import Origin
@@ -145,6 +146,8 @@ def keep(
     }
     if not insert_unless_there(db, StripeEvent, row):
         return None
+    if is_kept_blank:
+        note_purchase_of_erased(db, Scope.of(connection), event.object, now=now)
     return KeptEvent(**{name: row[name] for name in KeptEvent._fields})
 
 
@@ -208,6 +211,8 @@ def apply_kept(
         # The customer was erased after this event had been received, or while it was.
         blank = ReceivedEvent(EventStatus.IGNORED, tries, kept.duplicates, OF_ERASED)
         _write(db, kept, blank, payload="", applied_at=now, next_try_at=None, parked_at=None)
+        told = event if event is not None else read_payload(kept.payload.encode())
+        note_purchase_of_erased(db, Scope.of(kept), told.object, now=now)
         return blank
     except Exception as error:
         if isinstance(error, DatabaseUnavailable) or gave_way(error) or _is_lost(error):

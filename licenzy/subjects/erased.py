@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select
@@ -15,7 +16,7 @@ from licenzy.db.reads import read_row, read_rows
 from licenzy.db.unit_of_work import NAME_KEY
 from licenzy.db.upsert import table_of
 from licenzy.projects.scope import Scope
-from licenzy.subjects.models import Erasure, OtherCustomer, Subject
+from licenzy.subjects.models import EVENTS, Erasure, OtherCustomer, Subject
 
 _ERASED = re.compile(r"erased_[0-9a-f]{40}")
 _SUBJECTS, _OTHERS, _ERASURES = table_of(Subject).c, table_of(OtherCustomer).c, table_of(Erasure).c
@@ -100,6 +101,22 @@ def _other_customers(scope: Scope, *, customers: Collection[str]) -> Select[Any]
         _OTHERS.mode == scope.mode,
         _OTHERS.stripe_customer_id.in_(customers),
     )
+
+
+def search_events_again(db: Session, scope: Scope, *, subject_id: str, due_at: datetime) -> None:
+    """Have the inbox searched for more of an erased customer, unless a round that does so is to come."""
+    erasure = db.get_one(
+        Erasure,
+        (scope.project_id, scope.mode, subject_id),
+        with_for_update=True,
+        populate_existing=True,
+    )
+    if erasure.finished_at is not None:
+        erasure.round, erasure.finished_at, erasure.due_at = 2, None, due_at
+        erasure.step, erasure.last_key = EVENTS, ""
+    elif erasure.round == 2 and erasure.leased_until is not None:
+        erasure.step, erasure.last_key = EVENTS, ""
+    db.flush()
 
 
 def erased_among(db: Session, scope: Scope, *, subject_ids: Collection[str]) -> set[str]:

@@ -11,6 +11,9 @@ from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table, of_same_side
 
+EVENTS = "events"
+"""The step of an erasure that searches the inbox."""
+
 _UNFINISHED = text("finished_at IS NULL")
 
 

@@ -20,6 +20,7 @@ from licenzy.imports.progress import Importer, claim_due_import, go_on
 from licenzy.kit.outbound_http import OutboundHttp
 from licenzy.kit.repeats import Repeats
 from licenzy.lab.actions import Lab, follow_clocks
+from licenzy.mail.actions import forget_old_mail
 from licenzy.mail.sending import MailSender, send_next
 from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
@@ -161,6 +162,11 @@ def _forget_old_keys(parts: Runtime) -> int:
     return parts.database.retrying(lambda db: forget_old(db, now=parts.clock()))
 
 
+def _forget_old_mail(parts: Runtime) -> int:
+    """Mail that was written weeks ago."""
+    return forget_old_mail(parts.database, now=parts.clock())
+
+
 def _search_subscriptions(parts: Runtime) -> int:
     """Subscriptions that hold a price that became a product's, in batches."""
     for count in range(_MOST_IN_A_ROW):
@@ -204,7 +210,7 @@ def _send_mail(parts: Runtime) -> int:
 
 def _erase(parts: Runtime) -> int:
     """Customers whose erasure has begun: what is stored of them, in batches."""
-    return int(go_on_erasing(parts.database, parts.secret_box, clock=parts.clock))
+    return int(go_on_erasing(parts.database, parts.gateway, parts.secret_box, clock=parts.clock))
 
 
 def _follow_clocks(parts: Runtime) -> int:
@@ -242,6 +248,7 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "change terms of holders": _change_terms,
     "import purchases": _import,
     "send mail": _send_mail,
+    "forget old mail": _forget_old_mail,
     "erase customers": _erase,
     "follow clocks of the lab": _follow_clocks,
     "mail what blocks live mode": _send_alerts,

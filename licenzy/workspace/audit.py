@@ -1,4 +1,4 @@
-"""The audit log: one row for each thing done, added and never changed."""
+"""The audit log: one row for each thing done, added and never changed, unless a customer is erased."""
 
 from __future__ import annotations
 

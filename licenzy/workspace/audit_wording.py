@@ -104,6 +104,7 @@ _ACTIONS = {
         "import.start": "Started an import",
         "import.run": "Ran an import",
         "import.stop": "Stopped an import",
+        "import.exported": "Exported an import",
     },
     "Webhooks": {
         "webhook_endpoint.created": "Created a webhook endpoint",

@@ -149,7 +149,10 @@ _OF_A_PERSON = "workspace_id IS NULL AND project_id IS NULL"
 
 
 class AuditEntry(Table, table=True):
-    """Something a person, the command line or a machine did; rows are added and never changed."""
+    """Something a person, the command line or a machine did; rows are added, and none is changed.
+
+    Erasing a customer is the exception: it replaces what names them.
+    """
 
     __tablename__ = "audit_log"
     __table_args__ = (

@@ -29,6 +29,8 @@ from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
+from licenzy.workspace.audit_wording import who
+from licenzy.workspace.models import AuditEntry
 from tests.support.cast import Cast, make_subject
 from tests.support.clock import StandingClock
 from tests.support.endpoints import enqueue_events, make_endpoint
@@ -264,6 +266,9 @@ def test_who_is_gone_is_not_asked_again(
     drain(sender)
     endpoint = the_endpoint(database)
     assert (endpoint.disabled_at, endpoint.disabled_reason) == (clock(), "gone")
+    with database.read() as db:
+        (entry,) = db.exec(select(AuditEntry).where(AuditEntry.action == "webhook_endpoint.disabled")).all()
+    assert (entry.about, entry.project_id, who(entry, {})) == (endpoint.id, cast.project_id, "Licenzy")
     clock.advance(days=1)
     sent = len(hook.requests)
     assert drain(sender) == 0

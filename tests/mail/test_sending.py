@@ -69,6 +69,17 @@ def test_a_mail_arrives_once_and_its_text_is_gone(runtime: Runtime, mailbox: Mai
     assert (sent.sent_at, sent.body, sent.problem, sent.leased_until) == (runtime.clock(), None, None, None)
 
 
+def test_after_a_month_it_is_removed(runtime: Runtime, mailbox: Mailbox, clock: StandingClock) -> None:
+    queue(runtime)
+    assert send_next(sender_of(runtime, mailbox.server))
+    clock.advance(days=29)
+    queue(runtime, to="ben@example.com")
+    assert run_job(runtime, "forget old mail") == 0
+    clock.advance(days=1)
+    assert run_job(runtime, "forget old mail") == 1
+    assert only_mail(runtime.database).to_email == "ben@example.com"
+
+
 def test_nothing_in_a_subject_becomes_a_header(runtime: Runtime, mailbox: Mailbox) -> None:
     queue(runtime, subject="Join\r\nBcc: victim@example.com\n\u2028evil")
     assert send_next(sender_of(runtime, mailbox.server))

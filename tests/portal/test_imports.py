@@ -322,7 +322,10 @@ def test_files_hold_everything_and_no_formula(admin: SidePages, shop: Shop, pro:
     page = started(admin, runtime, metadata_keys="user_id")
     first = admin.get(page).text
     assert 'rel="next"' in first
-    answer = admin.get(f"{page}/purchases.csv")
+    answer = admin.send(page, "/purchases/export", {})
+    with runtime.database.read() as db:
+        (entry,) = db.exec(select(AuditEntry).where(AuditEntry.action == "import.exported")).all()
+    assert (entry.about, entry.after) == (page.rsplit("/", 1)[1], {"file": "purchases"})
     assert answer.headers["Content-Disposition"].startswith("attachment;")
     assert answer.mimetype == "text/csv"
     text = answer.data.decode("utf-8")
@@ -344,7 +347,8 @@ def test_the_merchants_list_is_compared(admin: SidePages, shop: Shop, pro: str) 
         subscribed(shop, pro, metadata={"user_id": f"user_{number}"})
     page = started(admin, runtime, metadata_keys="user_id")
     assert admin.get(f"{page}/differences").status_code == 303
-    assert admin.get(f"{page}/differences.csv").status_code == 404
+    data = {"csrf_token": csrf_token(admin.client, "/account")}
+    assert admin.client.post(f"{admin.base}{page}/differences/export", data=data).status_code == 404
     mine = a_csv("subject_ref,product_code\nuser_0,PRO\nuser_9,PRO\n", "mine.csv")
     answer = sent_form(admin, page, "/access-list/uploads", file=mine)
     assert answer.headers["Location"].endswith(f"{page}/differences")
@@ -353,7 +357,7 @@ def test_the_merchants_list_is_compared(admin: SidePages, shop: Shop, pro: str) 
     assert "user_9" in shown
     assert "user_1" in shown
     assert "user_0" not in shown
-    text = admin.get(f"{page}/differences.csv").data.decode("utf-8-sig")
+    text = admin.send(f"{page}/differences", "/differences/export", {}).data.decode("utf-8-sig")
     found = {
         (line["subject_ref"], line["your_list"], line["licenzy"])
         for line in csv.DictReader(io.StringIO(text))
@@ -459,12 +463,15 @@ def test_who_may_do_what(app: Flask, admin: SidePages, cast: Cast, shop: Shop, p
         paths = [*(f"{page}/{act}" for act in ACTS), f"{page}/access-list/uploads", "/imports/uploads"]
         assert {client.post(admin.base + path, data=data).status_code for path in paths} == {wanted}
         seen = 200 if wanted == 403 else 404
-        shown = [page, "/imports", f"{page}/purchases.csv"]
+        shown = [page, "/imports"]
         assert {client.get(admin.base + path).status_code for path in shown} == {seen}
+        exported = client.post(f"{admin.base}{page}/purchases/export", data=data)
+        assert exported.status_code == seen
     foreign = side_pages(app, cast, email=cast.stranger.email)
     foreign.base = f"/projects/{cast.stranger.project_id}/test"
     assert foreign.get(page).status_code == 404
-    assert foreign.get(f"{page}/purchases.csv").status_code == 404
+    data = {"csrf_token": csrf_token(foreign.client, "/account")}
+    assert foreign.client.post(f"{foreign.base}{page}/purchases/export", data=data).status_code == 404
     assert admin.get("/imports/imp_x").status_code == 404
 
 

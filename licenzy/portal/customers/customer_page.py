@@ -26,6 +26,7 @@ from licenzy.entitlements.grants import allowed_actions
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.overrides import overrides_in_force, purchase_key
 from licenzy.entitlements.queries import facts_behind
+from licenzy.forgetting.checkouts import open_checkouts
 from licenzy.portal.customers.forms import (
     AdjustForm,
     AdjustIncludedForm,
@@ -167,6 +168,8 @@ def customer_page(
         events = events_of_subject(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
         trials = trial_record(db, side.scope, subject=subject)
         deliveries = deliveries_to(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
+        is_erased = subject.erased_at is not None
+        still_open = open_checkouts(db, side.scope, subject_id=subject_id, now=now) if is_erased else []
     if side.may(Role.SUPPORT):
         _add_forms(side, subject, cards, refused)
     context: dict[str, Any] = {}
@@ -192,6 +195,7 @@ def customer_page(
         usage=usage,
         balances=balances([*holder.access.owned, *windows], now),
         deliveries=deliveries,
+        still_open=still_open,
         trials=trials,
         trial_form=trial_form or _trial_form(),
         most_shown=_MOST_SHOWN,

@@ -9,7 +9,7 @@ from flask import Response, abort
 from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
-from licenzy.imports import queries, reports
+from licenzy.imports import actions, queries, reports
 from licenzy.imports.compare import Difference
 from licenzy.kit.csv_text import as_csv, csv_parts
 from licenzy.portal.blueprint import project
@@ -42,11 +42,12 @@ def import_template(side: Side, name: str) -> ResponseReturnValue:  # noqa: ARG0
     return _file(iter([as_csv(*_TEMPLATES[name])]), f"{name}.csv")
 
 
-@project.get(f"{ONE}/purchases.csv")
+@project.post(f"{ONE}/purchases/export")
 @project_page(Role.VIEWER)
-def import_purchases_csv(side: Side, import_id: str) -> ResponseReturnValue:
-    """All purchases of an import."""
+def export_import_purchases(side: Side, import_id: str) -> ResponseReturnValue:
+    """All purchases of an import as a file, which is itself recorded."""
     found_import(side, import_id)
+    _record(side, import_id, "purchases")
 
     def lines(db: Session) -> Iterator[Sequence[object]]:
         return reports.purchase_lines(db, side.scope, import_id=import_id)
@@ -76,19 +77,28 @@ def import_differences(side: Side, import_id: str) -> ResponseReturnValue:
     )
 
 
-@project.get(f"{ONE}/differences.csv")
+@project.post(f"{ONE}/differences/export")
 @project_page(Role.VIEWER)
-def import_differences_csv(side: Side, import_id: str) -> ResponseReturnValue:
-    """The same as a file."""
+def export_import_differences(side: Side, import_id: str) -> ResponseReturnValue:
+    """The same as a file, which is itself recorded."""
     import_, now = found_import(side, import_id), side.scope.at(runtime().clock())
     with runtime().database.read() as db:
         if queries.file_of(db, side.scope, import_id=import_id, kind="compare") is None:
             abort(404)
+    _record(side, import_id, "differences")
 
     def lines(db: Session) -> Iterator[Sequence[object]]:
         return reports.difference_lines(reports.differences(db, side.scope, import_, now=now))
 
     return _file(_parts(reports.DIFFERENCE_COLUMNS, lines), f"{import_id}-differences-{side.mode}.csv")
+
+
+def _record(side: Side, import_id: str, what: str) -> None:
+    parts = runtime()
+    with parts.database.write() as db:
+        actions.record_export(
+            db, side.scope, import_id=import_id, what=what, actor=side.actor, now=parts.clock()
+        )
 
 
 def _first_and_counts(found: Iterator[Difference]) -> tuple[list[Difference], dict[bool, int]]:
