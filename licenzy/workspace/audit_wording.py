@@ -142,6 +142,9 @@ GROUPS = {group: tuple(actions) for group, actions in _ACTIONS.items()}
 _BY_ITSELF = {"event.parked"}
 
 
+_INITIALS = {"api", "id", "ip", "url", "utc"}
+
+
 @dataclass(frozen=True, slots=True)
 class ChangedField:
     """One thing that an entry says was, and is."""
@@ -177,11 +180,17 @@ def differences(entry: AuditEntry) -> list[ChangedField]:
     before, after = entry.before or {}, entry.after or {}
     fields = [*before, *(each for each in after if each not in before)]
     both = entry.before is not None and entry.after is not None
-    return [
-        ChangedField(field.replace("_", " "), _text(before.get(field)), _text(after.get(field)))
+    changed = (
+        ChangedField(_named(field), _text(before.get(field)), _text(after.get(field)))
         for field in fields
         if not (both and before.get(field) == after.get(field))
-    ]
+    )
+    return [each for each in changed if each.before is not None or each.after is not None]
+
+
+def _named(field: str) -> str:
+    words = [word.upper() if word in _INITIALS else word for word in field.split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def _text(value: Any) -> str | None:

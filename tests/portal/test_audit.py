@@ -97,7 +97,7 @@ def test_filtering(app: Flask, cast: Cast, database: Database, audit: str, query
     page = visiting(app, "owner@example.com").get(f"{audit}?{query}")
     assert page.status_code == 200
     assert ("lz_live_…" in page.text) is shown
-    assert ("No such entry" in page.text) is not shown
+    assert ("No matching entries" in page.text) is not shown
 
 
 def test_a_project_of_another_workspace_is_no_filter(

@@ -177,7 +177,7 @@ def test_credentials_need_the_password_given_recently(
 ) -> None:
     form = pages.form("/connection", "/connection/key")
     clock.advance(minutes=31)
-    assert "Confirm your password" in pages.get("/connection").text
+    assert "Confirm that it is you" in pages.get("/connection").text
     answer = pages.client.post(form.action, data={**form.fields, "stripe_key": f"sk_test_{BODY}"})
     assert answer.status_code == 303
     assert "/account/confirm" in answer.headers["Location"]

@@ -240,5 +240,5 @@ def test_the_button_that_asks_before_it_revokes_stays_in_its_place(
     button = browser.locator("summary", has_text="Revoke…").first
     before = button.bounding_box()
     button.click()
-    browser.get_by_role("button", name="Revoke", exact=True).wait_for()
+    browser.get_by_role("button", name="Revoke API key", exact=True).wait_for()
     assert button.bounding_box() == before

@@ -108,7 +108,7 @@ def test_an_account_is_brought_along(
     page.get_by_text("Old plan").wait_for()
     check("prices")
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download all as CSV").click()
+        page.get_by_role("button", name="Download all as CSV").click()
     assert len(Path(download.value.path()).read_text(encoding="utf-8").splitlines()) == 14
 
     mine = tmp_path / "mine.csv"

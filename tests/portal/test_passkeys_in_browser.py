@@ -102,12 +102,12 @@ def test_confirming_and_removing(page: Any, address: str, cast: Cast, clock: Sta
     create_passkey(page, address)
     clock.now += rules.FRESH_FOR
     page.reload()
-    page.get_by_text("Remove", exact=True).click()
+    page.get_by_text("Remove…", exact=True).click()
     page.get_by_role("button", name="Remove passkey").click()
     page.get_by_role("heading", name="Confirm that it is you").wait_for()
     page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url(f"{address}/account")
-    page.get_by_text("Remove", exact=True).click()
+    page.get_by_text("Remove…", exact=True).click()
     page.get_by_role("button", name="Remove passkey").click()
     page.get_by_text("Passkey removed.").wait_for()
     assert "Work laptop" not in page.inner_text("#main")
@@ -174,7 +174,7 @@ def test_an_address_without_a_host_name_has_no_passkeys(app: Flask, cast: Cast, 
         app.extensions["licenzy"], settings=replace(settings, base_url=f"http://127.0.0.1:{settings.port}")
     )
     client = visiting(app, EMAIL)
-    assert "Passkeys need a host name" in client.get("/account").text
+    assert "Passkeys need an https address with a host name" in client.get("/account").text
     assert (
         "passkey" not in client.get("/sign-in", follow_redirects=True).text.lower().split("passkeys need")[0]
     )

@@ -62,7 +62,7 @@ def test_everybody_sees_who_is_there_and_who_has_a_second_factor(
     assert "owner@example.com" in page.text
     assert "never signed in" in page.text  # The owner; who looks has.
     assert "second factor on" not in page.text  # An app that was never confirmed protects nothing.
-    assert "Invite somebody" not in page.text
+    assert "Invite a member" not in page.text
     with database.write() as db:
         db.get_one(TotpFactor, cast.owner.user_id).confirmed_at = START
     assert viewer.get(team).text.count("second factor on") == 1
@@ -94,7 +94,7 @@ def test_inviting_shows_the_link_once_and_a_newcomer_joins_by_it(
     newcomer = app.test_client()
     offered = newcomer.get(link)
     assert offered.headers["Referrer-Policy"] == "no-referrer"
-    assert "Owner has invited" in offered.text
+    assert "Owner invited" in offered.text
     refused = submit(newcomer, link, {"name": "New Comer", "password": "short"})
     assert (refused.status_code, "Use at least 8 characters" in refused.text) == (422, True)
     assert refused.headers["Referrer-Policy"] == "no-referrer"
@@ -103,7 +103,7 @@ def test_inviting_shows_the_link_once_and_a_newcomer_joins_by_it(
     assert "New Comer" in newcomer.get("/account").text
     assert newcomer.get(team).status_code == 200
     used = app.test_client().get(link)
-    assert (used.status_code, "This invitation was used already" in used.text) == (410, True)
+    assert (used.status_code, "This invitation was already used" in used.text) == (410, True)
 
 
 def test_who_has_an_account_signs_in_and_accepts(
@@ -119,7 +119,7 @@ def test_who_has_an_account_signs_in_and_accepts(
     assert (forced.status_code, "another e-mail address" in forced.text) == (422, True)
     client = app.test_client()
     asked = client.get(link)
-    assert "You have an account with this address already" in asked.text
+    assert "This address already has an account" in asked.text
     assert f'href="/sign-in?next={link}"' in asked.text
     assert location(sign_in(client, cast.stranger.email, path=f"/sign-in?next={link}")) == link
     assert location(press(client, link, "/acceptance")) == "/"
@@ -172,8 +172,8 @@ def test_changing_credentials_asks_for_the_password(
     with database.read() as db:
         membership = db.get_one(Membership, (cast.owner.workspace_id, cast.colleague.user_id))
         assert (membership.role, db.exec(select(Invitation)).all()) == (Role.VIEWER, [])
-    assert "Confirm your password" in owner.get(team).text
-    assert "Confirm your password" in owner.get(person).text
+    assert "Confirm that it is you" in owner.get(team).text
+    assert "Confirm that it is you" in owner.get(person).text
 
 
 def test_roles_that_are_too_low_are_refused(app: Flask, cast: Cast, database: Database, team: str) -> None:
@@ -276,4 +276,4 @@ def test_a_link_for_a_forgotten_password_is_shown_once_and_signs_nobody_in(
     assert sign_in(client, "colleague@example.com", "an entirely new one").status_code == 303
     over = app.test_client().get(link)
     assert (over.status_code, over.headers["Referrer-Policy"]) == (410, "no-referrer")
-    assert "This link does not work any more" in over.text
+    assert "This link no longer works" in over.text

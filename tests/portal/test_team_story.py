@@ -76,7 +76,7 @@ class Visitor:
         secret = self.page.get_by_text(re.compile(r"^(?:[A-Z2-7]{4} ){7}[A-Z2-7]{4}$"))
         self._secret = secret.inner_text().replace(" ", "")
         self.fill("Code", self.code())
-        self.press("Turn on")
+        self.press("Turn on authenticator app")
         self.heads("Save them now: they are shown only once")
         shown = self.page.get_by_role("main").inner_text()
         self.recovery_codes = re.findall(r"\b(?:[0-9a-z]{4}-){3}[0-9a-z]{4}\b", shown)
@@ -124,7 +124,7 @@ def test_a_team_from_the_invitation_to_the_audit_log(
         colleague.heads("Products")
         owner.page.goto(team)
         owner.follow("Colleague")
-        owner.confirm_by("Remove…", "Remove member")
+        owner.confirm_by("Remove member…", "Remove member")
         owner.sees("Colleague is removed.")
         colleague.page.reload()
         colleague.heads("Page not found")
@@ -145,7 +145,7 @@ def test_a_team_from_the_invitation_to_the_audit_log(
 
         # They join, and land on the project once they have a second factor.
         newcomer.page.goto(link)
-        newcomer.sees("Owner has invited")
+        newcomer.sees("Owner invited")
         newcomer.fill("Your name", "New Comer")
         newcomer.fill("Password", NEWCOMERS_PASSWORD)
         newcomer.press("Create account and join")
@@ -196,7 +196,7 @@ def test_a_team_from_the_invitation_to_the_audit_log(
         # The only owner stays; one of two leaves, and is out.
         owner.page.goto(team)
         owner.follow("Owner")
-        owner.confirm_by("Leave…", "Leave workspace")
+        owner.confirm_by("Leave workspace…", "Leave workspace")
         owner.sees("This person is the only owner of the workspace who can sign in.")
         owner.page.goto(team)
         owner.follow("New Comer")
@@ -206,7 +206,7 @@ def test_a_team_from_the_invitation_to_the_audit_log(
         told = log_of(owner, address)
         newcomer.page.goto(team)
         newcomer.follow("New Comer")
-        newcomer.confirm_by("Leave…", "Leave workspace")
+        newcomer.confirm_by("Leave workspace…", "Leave workspace")
         newcomer.sees("You have left the workspace “Our workspace”.")
         for page in (team, f"{project}/customers"):
             newcomer.page.goto(page)

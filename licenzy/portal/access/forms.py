@@ -13,13 +13,13 @@ from licenzy.workspace.actions import TooManyTries
 class ClaimForm(PortalForm):
     name = StringField(
         "Your name",
-        validators=[InputRequired("Give your name."), Length(max=80)],
+        validators=[InputRequired("Enter your name."), Length(max=80)],
         render_kw={"autocomplete": "name", "maxlength": 80},
     )
     email = EmailField(
         "E-mail address",
         description="You sign in with it. Nothing is sent there.",
-        validators=[InputRequired("Give an e-mail address."), Length(max=254)],
+        validators=[InputRequired("Enter an e-mail address."), Length(max=254)],
         render_kw={"autocomplete": "username", "maxlength": 254},
     )
     password = PasswordField(
@@ -51,12 +51,12 @@ class SignInForm(PortalForm):
 
     email = EmailField(
         "E-mail address",
-        validators=[InputRequired("Give your e-mail address."), Length(max=254)],
+        validators=[InputRequired("Enter your e-mail address."), Length(max=254)],
         render_kw={"autocomplete": "username", "maxlength": 254},
     )
     password = PasswordField(
         "Password",
-        validators=[InputRequired("Give your password."), Length(max=1000)],
+        validators=[InputRequired("Enter your password."), Length(max=1000)],
         render_kw={"autocomplete": "current-password"},
     )
     next = HiddenField()

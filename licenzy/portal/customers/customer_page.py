@@ -27,6 +27,7 @@ from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.overrides import overrides_in_force, purchase_key
 from licenzy.entitlements.queries import facts_behind
 from licenzy.forgetting.checkouts import open_checkouts
+from licenzy.forgetting.queries import erasure_of
 from licenzy.portal.customers.forms import (
     AdjustForm,
     AdjustIncludedForm,
@@ -169,6 +170,7 @@ def customer_page(
         trials = trial_record(db, side.scope, subject=subject)
         deliveries = deliveries_to(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
         is_erased = subject.erased_at is not None
+        erasure = erasure_of(db, side.scope, subject_id=subject_id) if is_erased else None
         still_open = open_checkouts(db, side.scope, subject_id=subject_id, now=now) if is_erased else []
     if side.may(Role.SUPPORT):
         _add_forms(side, subject, cards, refused)
@@ -196,6 +198,7 @@ def customer_page(
         balances=balances([*holder.access.owned, *windows], now),
         deliveries=deliveries,
         still_open=still_open,
+        being_erased=erasure is not None and erasure.finished_at is None,
         trials=trials,
         trial_form=trial_form or _trial_form(),
         most_shown=_MOST_SHOWN,
@@ -250,7 +253,7 @@ def _overrides(
 
 
 def _override_form(side: Side, subject: Subject, refused: OverrideAct | None) -> OperatorForm | None:
-    if not side.may(Role.SUPPORT):
+    if not side.may(Role.SUPPORT) or subject.erased_at is not None:
         return None
     if refused is not None and refused.override_id is None:
         return refused.form

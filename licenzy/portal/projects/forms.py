@@ -16,7 +16,7 @@ class NewProjectForm(PortalForm):
     name = StringField(
         "Name",
         description="What you sell with it: an app, a website, a team's product. You can change it later.",
-        validators=[InputRequired("Give the project a name."), Length(max=80)],
+        validators=[InputRequired("Enter a name for the project."), Length(max=80)],
         render_kw={"maxlength": 80, "autocomplete": "off"},
     )
     workspace = SelectField("Workspace")

@@ -20,7 +20,7 @@ _HOSTS_MAX = 50
 class ProjectNameForm(PortalForm):
     name = StringField(
         "Name",
-        validators=[InputRequired("Give the project a name."), Length(max=80)],
+        validators=[InputRequired("Enter a name for the project."), Length(max=80)],
         render_kw={"maxlength": 80, "autocomplete": "off"},
     )
 

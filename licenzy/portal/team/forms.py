@@ -12,9 +12,9 @@ from licenzy.portal.forms import PortalForm
 from licenzy.workspace.models import Role
 
 _MEANINGS = {
-    Role.VIEWER: "Viewer: sees everything except payloads",
+    Role.VIEWER: "Viewer: read only",
     Role.SUPPORT: "Support: also helps customers",
-    Role.ADMIN: "Admin: also changes the catalog, keys and the team",
+    Role.ADMIN: "Admin: also products, keys, team",
     Role.OWNER: "Owner: everything",
 }
 

@@ -21,7 +21,7 @@ class WorkspaceNameForm(PortalForm):
     name = StringField(
         "Name",
         description="Such as your company or your team.",
-        validators=[InputRequired("Give the workspace a name."), Length(max=80)],
+        validators=[InputRequired("Enter a name for the workspace."), Length(max=80)],
         render_kw={"maxlength": 80, "autocomplete": "off"},
     )
 
