@@ -32,7 +32,7 @@ class AppCodeForm(PortalForm):
 class NewPasskeyForm(PortalForm):
     name = StringField(
         "Name",
-        description="By which you recognize it, such as the device that keeps it.",
+        description="So that you recognize it, such as “Work laptop”.",
         validators=[InputRequired("Enter a name."), Length(max=80)],
         render_kw={"maxlength": 80, "autocomplete": "off"},
     )

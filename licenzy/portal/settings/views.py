@@ -74,7 +74,7 @@ def save_returns(side: Side) -> ResponseReturnValue:
                 redirect_hosts=form.hosts(),
                 now=runtime().clock(),
             )
-        flash(f"Saved for {side.mode}.", "success")
+        flash(f"Saved for {side.mode} mode.", "success")
         return go(url_for("portal.project.project_settings"))
     return _page(side, "settings/_returns_form.html", status=422, returns_form=form)
 
@@ -90,7 +90,7 @@ def save_default_unit(side: Side) -> ResponseReturnValue:
                 change_default_unit(
                     db, side.scope, actor=side.actor, unit=form.default_unit.data, now=runtime().clock()
                 )
-            flash(f"Saved for {side.mode}.", "success")
+            flash(f"Saved for {side.mode} mode.", "success")
             return go(url_for("portal.project.project_settings"))
     return _page(side, "settings/_unit_form.html", status=422, unit_form=form)
 
