@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Flask
 from sqlmodel import col, select, update
+from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
 from licenzy.runtime import Runtime
@@ -29,6 +30,7 @@ _NOT_COMPARED = {"audit_log", "audit_repeats"}
 _FINDINGS = re.compile(
     r'<section (class="findings-here"|aria-labelledby="findings-title").*?</section>', re.DOTALL
 )
+_ACTION = re.compile(r'<form[^>]* action="(/[^"]*)"')
 _SINGLE_USE = re.compile(r"I[jm][\w-]{30,}\.[\w.-]+|\b[0-9a-f]{32}\b|\b(aud|req)_[0-9a-z]{26}\b")
 """Tokens of forms, names under which they are sent once, ids of what a request itself made."""
 
@@ -48,6 +50,7 @@ class AccessScene:
         self.app = app
         self._runtime: Runtime = app.extensions["licenzy"]
         self._client = app.test_client(use_cookies=False)
+        self._addresses = app.url_map.bind("localhost")
         self._compared: dict[tuple[Any, ...], str] = {}
         with self._runtime.database.write() as db:
             cast = make_cast(db)
@@ -118,6 +121,16 @@ class AccessScene:
             if header.startswith(f"{name}=") and (value := header.split("=", 1)[1].split(";")[0]):
                 return list(serializer.loads(value).get("_flashes", []))
         return []
+
+    def offers(self, answer: TestResponse) -> set[tuple[str, str]]:
+        """The methods and endpoints to which the forms of a page lead."""
+        if answer.mimetype != "text/html":
+            return set()
+        found = set()
+        for path in set(_ACTION.findall(answer.text)):
+            with suppress(HTTPException):
+                found.add(("POST", self._addresses.match(path.partition("?")[0], "POST")[0]))
+        return found
 
     def changes(self) -> list[str]:
         """The tables whose rows are other than in the beginning."""

@@ -97,6 +97,17 @@ def problems(scene: AccessScene, row: Row, cell: Cell) -> Iterator[str]:
     yield from _wrong_status(row.access, row.method, cell, answer)
     yield from _unlike(scene, row, cell, answer)
     yield from _shown(row.access, cell, answer)
+    if cell.right is Right.ALLOWED and not row.access.public and cell.visitor in set(Role):
+        yield from _offered(scene, Role(cell.visitor), answer)
+
+
+def _offered(scene: AccessScene, role: Role, answer: TestResponse) -> Iterator[str]:
+    """Forms on the page that this role may not send."""
+    for method, endpoint in scene.offers(answer):
+        line = f"{method} {endpoint.removeprefix('portal.')}"
+        least = TABLE[line].least if line in TABLE else None
+        if least is not None and not role.at_least(least):
+            yield f"offers {line}"
 
 
 def _wrong_status(access: Access, method: str, cell: Cell, answer: TestResponse) -> Iterator[str]:
@@ -128,7 +139,8 @@ def _unlike(scene: AccessScene, row: Row, cell: Cell, answer: TestResponse) -> I
     missing = scene.compared(cell.visitor, row.method, *cell.like, htmx=cell.htmx)
     is_same = scene.comparable(answer, cell.sent) == missing
     if is_same is (cell.right is Right.DIFFERENT):
-        yield f"{'like' if is_same else 'unlike'} the answer to {cell.like}: {missing[:60]}"
+        said = missing.partition("\n")[0]
+        yield f"{'like' if is_same else 'unlike'} the answer to {cell.like}: {said}"
 
 
 def _shown(access: Access, cell: Cell, answer: TestResponse) -> Iterator[str]:
