@@ -54,13 +54,15 @@ def give_to_holders(
     return change
 
 
-def stop_change(db: Session, scope: Scope, *, change_id: str, actor: Actor, now: datetime) -> TermChange:
+def stop_change(
+    db: Session, scope: Scope, *, product_id: str, change_id: str, actor: Actor, now: datetime
+) -> TermChange:
     """End a change before all holders have its version; who has it keeps it. Raises NotFound."""
     change = change_by_id(db, scope, change_id=change_id)
-    if change is None:
+    if change is None or change.product_id != product_id:
         raise NotFound("This change of terms does not exist.")
     if change.ended_at is None:
-        product = catalog.product(db, scope, product_id=change.product_id)
+        product = catalog.product(db, scope, product_id=product_id)
         _end(db, change, now)
         _audit(db, change, product, "product.terms_for_holders_stopped", actor, now)
     return change

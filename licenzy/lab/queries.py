@@ -78,8 +78,8 @@ class Bench:
 
 
 def sandbox_connection(db: Session, scope: Scope) -> Connection | None:
-    """The side's connection when it is one to the sandbox, with a key; the lab needs one."""
-    connection = connection_of(db, scope)
+    """The side's connection when it is one to the sandbox, with a key; the lab needs one. Never in live."""
+    connection = None if scope.mode.livemode else connection_of(db, scope)
     if connection is None or connection.provider is not Provider.SANDBOX or connection.key_sealed is None:
         return None
     return connection

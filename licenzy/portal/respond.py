@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, flash, make_response, redirect, render_template, url_for
 from htmx_flask import request
 
-from licenzy.errors import LicenzyError
+from licenzy.errors import LicenzyError, NotFound
 from licenzy.portal.forms import PortalForm
 
 _VARY = "HX-Request"
@@ -43,10 +43,12 @@ def show_form(form: PortalForm, page_template: str, fragment_template: str, **co
 def flashed_refusals(*, and_then: str = "") -> Iterator[None]:
     """Within it a verb is tried for which there is no form: what it refuses is flashed as an error.
 
-    `and_then` is a sentence to add.
+    `and_then` is a sentence to add. That the address names nothing is answered as not found.
     """
     try:
         yield
+    except NotFound:
+        raise
     except LicenzyError as error:
         flash(f"{error.message} {and_then}".rstrip(), "error")
 

@@ -332,7 +332,7 @@ def test_a_refused_body_is_one_call(slow_down: Flask, database: Database, cast: 
 def test_the_other_mode_and_other_projects_are_not_there(
     client: FlaskClient, database: Database, cast: Cast
 ) -> None:
-    """A consume with a key of another side finds nobody, and takes nothing."""
+    """A key of another side finds nobody: every call is answered as for a subject that nobody has."""
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, subject_ref="u")
         make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, ends_at=None, granted_units=5)
@@ -346,6 +346,17 @@ def test_the_other_mode_and_other_projects_are_not_there(
         assert refusal_of(answer) == (409, "insufficient_usage")
         assert answer.get_json()["usage_remaining"] == 0
         assert batch.call(client, token).get_json() == {"results": [{"subject_ref": "u", "allowed": False}]}
+        for number, route in enumerate(route for route in TABLE if route.rule != "/v1/audit"):
+            told = []
+            for ref in ("u", "w"):
+                key = {"Idempotency-Key": f"{ref}-{number}"} if route.headers else {}
+                path = route.path.removesuffix("/u") + (f"/{ref}" if route.path.endswith("/u") else "")
+                named = {"subject_ref": ref, "subject_refs": [ref]}
+                body = {name: named.get(name, value) for name, value in (route.body or {}).items()}
+                answer = route.call(client, token, path=path, headers=key, json=body if route.body else None)
+                answered = {**answer.get_json(), "request_id": ""}
+                told.append((answer.status_code, str(answered).replace(f"'{ref}'", "''")))
+            assert told[0] == told[1], str(route)
 
 
 @every_route

@@ -31,6 +31,17 @@ READS = {
 HOT = [route for route in TABLE if route.path in ("/v1/access/check", "/v1/usage/consume")]
 
 
+KEYLESS = {
+    "/healthz": "public",
+    "/readyz": "public",
+    "/v1/openapi.json": "public",
+    "/static/<path:filename>": "public",
+    "/v1/webhooks/stripe/tenant": "signed by Stripe",
+    "/v1/webhooks/stripe/<connection_id>": "signed by Stripe",
+}
+"""Every address that is neither a page nor a call with a key, and who may use it."""
+
+
 def may(scopes: str, rule: str) -> bool:
     """What docs/api-keys.md promises."""
     words = set(scopes.split())
@@ -72,6 +83,8 @@ def test_every_call_says_which_scope_it_needs(app: Flask) -> None:
     keyed = {route.rule for route in TABLE}
     assert {rule for rule, scope in needed.items() if scope is not None} == keyed
     assert {rule for rule, scope in needed.items() if scope is KeyScope.READ} == READS
+    others = {rule.rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith("portal.")}
+    assert others == keyed | set(KEYLESS)
 
 
 def test_a_view_without_a_declared_scope_answers_nobody(app: Flask, database: Database, cast: Cast) -> None:

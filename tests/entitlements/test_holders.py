@@ -223,7 +223,14 @@ def test_it_can_be_stopped_and_goes_on_where_it_was(shop: Shop) -> None:
     shop.works(batch=2)
     for _ in range(2):
         with shop.database.write() as db:
-            holders.stop_change(db, shop.scope, change_id=change.id, actor=shop.actor, now=shop.clock())
+            holders.stop_change(
+                db,
+                shop.scope,
+                product_id=shop.product.id,
+                change_id=change.id,
+                actor=shop.actor,
+                now=shop.clock(),
+            )
     assert not shop.works()
     assert (shop.versions(), shop.change().state) == ([2, 2, 1, 1], "stopped")
     shop.gives(2)
@@ -344,7 +351,11 @@ def test_strangers_and_the_other_mode_are_out_of_reach(shop: Shop, cast: Cast) -
         with shop.database.write() as db, pytest.raises(ProductNotFound):
             holders.give_to_holders(db, scope, product_id=shop.product.id, version=2, **about)
         with shop.database.write() as db, pytest.raises(NotFound):
-            holders.stop_change(db, scope, change_id=change.id, **about)
+            holders.stop_change(db, scope, product_id=shop.product.id, change_id=change.id, **about)
+    with shop.database.write() as db:
+        another = make_product(db, product_code="ANOTHER", project_id=cast.project_id)
+        with pytest.raises(NotFound):
+            holders.stop_change(db, shop.scope, product_id=another.id, change_id=change.id, **about)
     with shop.database.write() as db, pytest.raises(NotFound):
         holders.give_to_holders(db, shop.scope, product_id=shop.product.id, version=3, **about)
     shop.works_until_done()

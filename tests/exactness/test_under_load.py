@@ -29,8 +29,10 @@ def assert_exact(report: Report, *, keys: int, kills: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@sizes("keys,kills", sqlite=(20_000, 20), postgres=(3_000, 5))
-def test_20000_consumes_and_20_kills(settings: Settings, tmp_path: Path, keys: int, kills: int) -> None:
+@sizes("keys,kills", sqlite=(6_000, 8), postgres=(3_000, 5), soak=(20_000, 20))
+def test_thousands_of_consumes_and_some_kills(
+    settings: Settings, tmp_path: Path, keys: int, kills: int
+) -> None:
     assert_exact(campaign.run(settings, tmp_path, keys=keys, kills=kills), keys=keys, kills=kills)
 
 

@@ -99,7 +99,8 @@ def include_units(db: Session, subject: Subject, names: Names) -> None:
         paid("in_1", ANCHOR, billed(span, 20_000), reason="subscription_create"),
     ]
     record(db, subject, facts, now=START)
-    owned = db.exec(select(Entitlement).where(Entitlement.purchase_key == "sub_1")).one()
+    of_subject = select(Entitlement).where(Entitlement.subject_id == subject.id)
+    owned = db.exec(of_subject.where(Entitlement.purchase_key == "sub_1")).one()
     months = [at(f"2026-{month}-15T10:00:00") for month in ("09", "10", "11", "12")]
     for unit, granted in (("images", 1000), (names.unit, 1_000_000_000)):
         for place, (begin, end) in enumerate(pairwise(months)):

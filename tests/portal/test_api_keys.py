@@ -17,7 +17,7 @@ from licenzy.projects.scope import Scope
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_key
 from tests.support.clock import START, StandingClock
-from tests.support.visits import forms_of, location
+from tests.support.visits import location
 
 
 @pytest.fixture
@@ -187,25 +187,6 @@ def test_refused_calls_are_shown_and_found(pages: SidePages, database: Database,
     assert "No refused call has this request id" in pages.get(f"{page}?q={new_id('req')}").text
     assert "No refused calls" in pages.get(f"/api-keys/{quiet.id}").text
     assert location(pages.get(f"/search?q={key.id}")).endswith(page)
-
-
-def test_a_viewer_reads_and_a_stranger_finds_nothing(app: Flask, database: Database, cast: Cast) -> None:
-    with database.write() as db:
-        key, _ = make_key(db, project_id=cast.project_id)
-    viewer = side_pages(app, cast, email=cast.colleague.email)
-    page = viewer.get(f"/api-keys/{key.id}")
-    assert page.status_code == 200
-    assert "Rotate key" not in page.text
-    owner = side_pages(app, cast)
-    form = owner.form(f"/api-keys/{key.id}", "/rotation")
-    for other, status in ((viewer, 403), (side_pages(app, cast, email=cast.stranger.email), 404)):
-        token = {"csrf_token": forms_of(other.client.get("/projects"))[0].fields["csrf_token"]}
-        answer = other.client.post(form.action, data={**token, "overlap": "0"})
-        assert answer.status_code == status
-    assert side_pages(app, cast, mode="live").get(f"/api-keys/{key.id}").status_code == 404
-    with database.read() as db:
-        (kept,) = keys(db, Scope(cast.project_id, Mode.TEST))
-    assert kept.replaced_by is None
 
 
 def test_in_live_the_name_must_be_typed_on_the_page_of_the_key_too(

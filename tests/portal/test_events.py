@@ -238,31 +238,6 @@ def test_all_parked_events_are_tried_again_by_the_worker(
     assert "No event has failed permanently" in pages.get("/events").text
 
 
-def test_who_may_replay(
-    app: Flask, cast: Cast, runtime: Runtime, connection: Connection, pages: SidePages
-) -> None:
-    with runtime.database.write() as db:
-        make_user(db, email="support@example.com", workspace_id=cast.owner.workspace_id, role=Role.SUPPORT)
-    expired_session(runtime, connection, "evt_1", status=EventStatus.FAILED, parked_at=START)
-    viewer = side_pages(app, cast, email=cast.colleague.email)
-    for path in ("/events/evt_1", "/events?status=parked"):
-        assert "/replay" not in viewer.get(path).text
-
-    def post(email: str, base: str, path: str) -> int:
-        client = visiting(app, email)
-        return client.post(base + path, data={"csrf_token": csrf_token(client, "/account")}).status_code
-
-    stranger = f"/projects/{cast.stranger.project_id}/test"
-    for path in ("/events/evt_1/replay", "/events/parked/replay"):
-        assert post(cast.colleague.email, pages.base, path) == 403
-        assert post(cast.stranger.email, pages.base, path) == 404
-    assert post(cast.stranger.email, stranger, "/events/evt_1/replay") == 404
-    assert post(cast.owner.email, pages.base.replace("/test", "/live"), "/events/evt_1/replay") == 404
-    with runtime.database.read() as db:
-        assert db.exec(select(StripeEvent.parked_at)).one() == START
-    assert post("support@example.com", pages.base, "/events/evt_1/replay") == 303
-
-
 def test_payloads_are_for_support_and_above(
     app: Flask, cast: Cast, runtime: Runtime, connection: Connection, pages: SidePages
 ) -> None:

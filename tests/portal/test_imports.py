@@ -25,7 +25,7 @@ from tests.checkout.conftest import Shop, sell, shop
 from tests.portal.set_up_side import HTMX, SidePages, side_pages
 from tests.support.cast import Cast, make_connection, make_product, make_subject, make_user
 from tests.support.clock import START, StandingClock
-from tests.support.visits import csrf_token, forms_of, visiting
+from tests.support.visits import csrf_token, forms_of
 from tests.support.worker import work_once
 
 __all__ = ["sell", "shop"]
@@ -444,35 +444,6 @@ def project_name(runtime: Runtime, cast: Cast) -> str:
 
     with runtime.database.read() as db:
         return db.get_one(Project, cast.project_id).name
-
-
-ACTS = ("uploads", "keys", "matching", "assignment", "proposals", "leaving-out", "run", "stop")
-
-
-def test_who_may_do_what(app: Flask, admin: SidePages, cast: Cast, shop: Shop, pro: str) -> None:
-    page = started(admin, shop.runtime)
-    with shop.runtime.database.write() as db:
-        make_user(db, email="support@example.com", workspace_id=cast.owner.workspace_id, role=Role.SUPPORT)
-    for email, wanted in (
-        ("support@example.com", 403),
-        (cast.colleague.email, 403),
-        (cast.stranger.email, 404),
-    ):
-        client = visiting(app, email)
-        data = {"csrf_token": csrf_token(client, "/account")}
-        paths = [*(f"{page}/{act}" for act in ACTS), f"{page}/access-list/uploads", "/imports/uploads"]
-        assert {client.post(admin.base + path, data=data).status_code for path in paths} == {wanted}
-        seen = 200 if wanted == 403 else 404
-        shown = [page, "/imports"]
-        assert {client.get(admin.base + path).status_code for path in shown} == {seen}
-        exported = client.post(f"{admin.base}{page}/purchases/export", data=data)
-        assert exported.status_code == seen
-    foreign = side_pages(app, cast, email=cast.stranger.email)
-    foreign.base = f"/projects/{cast.stranger.project_id}/test"
-    assert foreign.get(page).status_code == 404
-    data = {"csrf_token": csrf_token(foreign.client, "/account")}
-    assert foreign.client.post(f"{foreign.base}{page}/purchases/export", data=data).status_code == 404
-    assert admin.get("/imports/imp_x").status_code == 404
 
 
 def test_large_files_are_for_uploads_only(admin: SidePages, shop: Shop, pro: str) -> None:

@@ -23,7 +23,7 @@ from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_connection, make_key, make_product, make_subject, make_user
 from tests.support.clock import START
 from tests.support.purchases import make_entitlement
-from tests.support.visits import csrf_token, visiting
+from tests.support.visits import csrf_token
 
 pytestmark = pytest.mark.slow
 
@@ -263,36 +263,6 @@ def test_in_test_nothing_is_typed(support: SidePages, holds: Holds) -> None:
     assert "Type <strong" not in support.get(f"/customers/{held.subject_id}").text
 
 
-@pytest.mark.parametrize("act", ACTS)
-def test_who_may_do_it(app: Flask, cast: Cast, runtime: Runtime, holds: Holds, act: str) -> None:
-    held = holds(reason="refunded")
-    place = f"/customers/{held.subject_id}"
-    viewer = side_pages(app, cast, email=cast.colleague.email)
-    page = viewer.get(place).text
-    assert "/entitlements/" not in page
-    assert "/grants/new" not in page
-
-    def post(pages: SidePages, where: str) -> int:
-        token = csrf_token(pages.client, "/account")
-        sent = {**ACTS[act], "submission_id": "0a", "csrf_token": token}
-        return pages.client.post(f"{where}/entitlements/{held.id}/{act}", data=sent).status_code
-
-    assert post(viewer, viewer.base + place) == 403
-    stranger = SidePages(visiting(app, cast.stranger.email), f"/projects/{cast.stranger.project_id}/test")
-    assert post(stranger, viewer.base + place) == 404
-    assert post(stranger, stranger.base + place) == 404
-    owner = side_pages(app, cast)
-    assert post(owner, owner.base.replace("/test", "/live") + place) == 404
-    assert post(owner, f"{owner.base}/customers/sbj_{'0' * 26}") == 404
-    assert post(owner, f"{owner.base}/customers/x") == 404
-    with runtime.database.write() as db:
-        other = make_subject(db, project_id=cast.project_id, subject_ref="somebody else")
-    assert post(owner, f"{owner.base}/customers/{other.id}") == 404
-    assert len(audited(runtime)) == 1  # The grant.
-    nobody = app.test_client().post(f"{owner.base}{place}/entitlements/{held.id}/{act}", data=ACTS[act])
-    assert nobody.status_code == 403
-
-
 def granted(runtime: Runtime) -> list[Entitlement]:
     with runtime.database.read() as db:
         return list(db.exec(select(Entitlement).order_by(Entitlement.id)))
@@ -380,18 +350,6 @@ def test_grants_that_make_no_sense(
 
 def test_there_is_nothing_to_grant_without_products(support: SidePages) -> None:
     assert "No products in test mode yet" in support.get("/grants/new").text
-
-
-@pytest.mark.usefixtures("products")
-def test_who_may_grant(app: Flask, cast: Cast, runtime: Runtime) -> None:
-    for email, status in ((cast.colleague.email, 403), (cast.stranger.email, 404)):
-        client = visiting(app, email)
-        place = f"/projects/{cast.project_id}/test/grants/new"
-        assert client.get(place).status_code == status
-        sent = {"subject_ref": "u", "product_code": "USAGE_PACK", "note": "x", "submission_id": "1"}
-        token = csrf_token(client, "/account")
-        assert client.post(place, data={**sent, "csrf_token": token}).status_code == status
-    assert granted(runtime) == []
 
 
 def test_a_product_of_the_other_mode_cannot_be_granted(

@@ -224,25 +224,6 @@ def test_a_customer_is_read_again(app: Flask, cast: Cast, shop: Shop, support: S
     assert len(audited) == 2
 
 
-def test_who_may_read_a_customer_again(app: Flask, cast: Cast, runtime: Runtime) -> None:
-    with runtime.database.write() as db:
-        subject = make_subject(db, project_id=cast.project_id)
-    viewer = side_pages(app, cast, email=cast.colleague.email)
-    assert "/resync" not in viewer.get(f"/customers/{subject.id}").text
-
-    def post(email: str, project_id: str, mode: str = "test", subject_id: str = subject.id) -> int:
-        client = visiting(app, email)
-        place = f"/projects/{project_id}/{mode}/customers/{subject_id}/resync"
-        return client.post(place, data={"csrf_token": csrf_token(client, "/account")}).status_code
-
-    assert post(cast.colleague.email, cast.project_id) == 403
-    assert post(cast.stranger.email, cast.project_id) == 404
-    assert post(cast.stranger.email, cast.stranger.project_id) == 404
-    assert post(cast.owner.email, cast.project_id, "live") == 404
-    assert post(cast.owner.email, cast.project_id, subject_id="x") == 404
-    assert post(cast.owner.email, cast.project_id) == 303  # Without Stripe it says so.
-
-
 def test_what_a_report_only_counts_is_told(app: Flask, runtime: Runtime, cast: Cast) -> None:
     with runtime.database.write() as db:
         connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)

@@ -262,9 +262,3 @@ def test_a_secret_is_not_shown_again(pages: SidePages, secret: str) -> None:
     assert answer.status_code == 200
     assert secret not in answer.text
     assert "is a secret" in answer.text
-
-
-def test_every_member_may_search(app: Flask, cast: Cast, recorded: Side) -> None:
-    viewer = side_pages(app, cast, email=cast.colleague.email)
-    assert search(viewer, "jorg").status_code == 200
-    assert app.test_client().get(f"{viewer.base}/search?q=jorg").status_code == 303

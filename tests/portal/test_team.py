@@ -203,24 +203,6 @@ def test_roles_that_are_too_low_are_refused(app: Flask, cast: Cast, database: Da
     assert sorted(kept) == ["admin", "owner", "owner", "viewer"]
 
 
-def test_other_workspaces_are_not_found(app: Flask, cast: Cast, owner: FlaskClient, team: str) -> None:
-    stranger = visiting(app, "stranger@example.com")
-    token = csrf_token(stranger, "/account")
-    assert stranger.get(team).status_code == 404
-    assert stranger.get(f"{team}/{cast.colleague.user_id}").status_code == 404
-    assert owner.get(f"{team}/{cast.stranger.user_id}").status_code == 404
-    theirs = f"/workspaces/{cast.stranger.workspace_id}/team/{cast.colleague.user_id}"
-    for ending in ("role", "removal", "disabling", "enabling", "password-reset", "second-factor-reset"):
-        for path in (f"{theirs}/{ending}", f"{team}/{cast.colleague.user_id}/{ending}"):
-            answer = stranger.post(path, data={"csrf_token": token, "role": "viewer"})
-            assert answer.status_code == 404, path
-    submit(owner, team, {"email": NEWCOMER})
-    revoke = next(form.action for form in forms_of(owner.get(team)) if form.action.endswith("/revocation"))
-    foreign = revoke.replace(cast.owner.workspace_id, cast.stranger.workspace_id)
-    for path in (foreign, foreign.replace("revocation", "link")):
-        assert stranger.post(path, data={"csrf_token": token}).status_code == 404
-
-
 def test_a_role_is_changed_and_the_last_owner_stays(
     owner: FlaskClient, cast: Cast, database: Database, team: str
 ) -> None:

@@ -27,7 +27,7 @@ from tests.checkout.conftest import Shop, sell, shop
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_connection, make_subject, make_user
 from tests.support.clock import START, StandingClock
-from tests.support.visits import csrf_token, visiting
+from tests.support.visits import csrf_token
 
 __all__ = ["sell", "shop"]
 
@@ -275,30 +275,6 @@ def test_what_the_form_cannot_hold(
     answer = pages.client.post(f"{pages.base}/untracked/{row.id}/adoption", data=sent)
     assert answer.status_code == 422
     assert said in answer.text
-
-
-def test_who_may_adopt(app: Flask, cast: Cast, runtime: Runtime, connection: Connection) -> None:
-    row = make_untracked(runtime, connection)
-    place = f"/projects/{cast.project_id}/test/untracked/{row.id}"
-
-    def tried(email: str, place: str) -> tuple[int, int]:
-        client = visiting(app, email)
-        sent = {
-            "subject_ref": "u",
-            "note": "",
-            "submission_id": "1",
-            "csrf_token": csrf_token(client, "/account"),
-        }
-        return client.get(place).status_code, client.post(f"{place}/adoption", data=sent).status_code
-
-    assert tried(cast.colleague.email, place) == (200, 403)
-    assert tried(cast.stranger.email, place) == (404, 404)
-    theirs = f"/projects/{cast.stranger.project_id}/test/untracked/{row.id}"
-    assert tried(cast.stranger.email, theirs) == (404, 404)
-    assert tried(cast.owner.email, place.replace("/test/", "/live/")) == (404, 404)
-    assert tried(cast.owner.email, place.replace(row.id, "x")) == (404, 404)
-    viewer = side_pages(app, cast, email=cast.colleague.email)
-    assert "/adoption" not in viewer.get(f"/untracked/{row.id}").text
 
 
 def test_modes_have_lists_of_their_own(app: Flask, cast: Cast, runtime: Runtime) -> None:

@@ -110,20 +110,6 @@ def test_live_wants_https(app: Flask, cast: Cast) -> None:
     assert "must begin with https:// in live mode" in answer.text
 
 
-@pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT])
-def test_only_admins_touch_endpoints(
-    app: Flask, database: Database, cast: Cast, endpoint: WebhookEndpoint, role: Role
-) -> None:
-    pages = as_role(app, database, cast, role)
-    page = pages.get(f"/webhooks/{endpoint.id}")
-    assert page.status_code == 200
-    assert "Rotate" not in page.text
-    for path in ("", f"/{endpoint.id}", f"/{endpoint.id}/pause", f"/{endpoint.id}/secret"):
-        answer = pages.client.post(f"{pages.base}/webhooks{path}", data={})
-        assert answer.status_code in {400, 403}
-    assert read(database)[0].paused_at is None
-
-
 def test_an_endpoint_is_changed_paused_and_resumed(
     pages: SidePages, database: Database, endpoint: WebhookEndpoint
 ) -> None:
@@ -263,35 +249,6 @@ def test_payloads_are_for_support_and_hold_no_secret(
     assert "webhook-signature: v1," in seen
     assert "an answer of theirs" in seen
     assert not SECRET.search(seen)
-
-
-def test_viewers_send_nothing_again(
-    app: Flask, database: Database, cast: Cast, endpoint: WebhookEndpoint
-) -> None:
-    with database.write() as db:
-        enqueue_events(db, project_id=cast.project_id)
-    end(database, endpoint, status=410)
-    (row,) = written(database)
-    pages = as_role(app, database, cast, Role.VIEWER)
-    assert "Send again" not in pages.get(f"/deliveries/{row.id}").text
-    assert pages.client.post(f"{pages.base}/deliveries/{row.id}/requeue").status_code in {400, 403}
-    assert written(database)[0].status is DeliveryStatus.DEAD
-
-
-def test_strangers_and_the_other_mode_find_nothing(
-    app: Flask, database: Database, cast: Cast, endpoint: WebhookEndpoint
-) -> None:
-    with database.write() as db:
-        enqueue_events(db, project_id=cast.project_id)
-    (row,) = written(database)
-    live = side_pages(app, cast, mode="live")
-    stranger = side_pages(app, cast, email=cast.stranger.email)
-    stranger.base = f"/projects/{cast.stranger.project_id}/test"
-    for pages in (live, stranger):
-        for path in (f"/webhooks/{endpoint.id}", f"/deliveries/{row.id}"):
-            assert pages.get(path).status_code == 404
-        assert URL not in pages.get("/webhooks").text
-        assert row.id not in pages.get("/deliveries").text
 
 
 def test_a_customer_s_page_shows_what_was_told_of_them(

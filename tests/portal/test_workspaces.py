@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from flask import Flask
 from sqlmodel import col, select
 
@@ -35,22 +34,6 @@ def test_an_admin_changes_name_zone_and_format(app: Flask, cast: Cast, database:
     assert client.post(f"{page}/times", data=data).status_code == 422
     with database.read() as db:
         assert db.get_one(Workspace, cast.owner.workspace_id).time_zone == "Asia/Tokyo"
-
-
-@pytest.mark.parametrize(
-    ("action", "values"),
-    [("name", {"name": "x"}), ("times", {"time_zone": "UTC", "date_format": "iso"})],
-)
-def test_roles_and_strangers(
-    app: Flask, cast: Cast, database: Database, action: str, values: dict[str, str]
-) -> None:
-    for email, status in ((cast.colleague.email, 403), (cast.stranger.email, 404)):
-        client = visiting(app, email)
-        data = {"csrf_token": csrf_token(client, "/account"), **values}
-        assert client.get(settings_of(cast)).status_code == status
-        assert client.post(f"{settings_of(cast)}/{action}", data=data).status_code == status
-    with database.read() as db:
-        assert db.get_one(Workspace, cast.owner.workspace_id).name == "Our workspace"
 
 
 def test_requiring_a_second_factor(app: Flask, cast: Cast, database: Database, clock: StandingClock) -> None:

@@ -115,5 +115,11 @@ def test_1000_histories() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_6000_histories() -> None:
+    assert_right(6_000, least_deliveries=60_000)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_20000_histories() -> None:
     assert_right(20_000, least_deliveries=200_000)

@@ -43,7 +43,7 @@ def stops(kind: str, count: int, mistake: str = "") -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "count"), [("supervisor", 600), ("web", 500), ("sandbox", 300), ("worker", 100)]
+    ("kind", "count"), [("supervisor", 300), ("web", 200), ("sandbox", 150), ("worker", 50)]
 )
 def test_a_main_loop_always_stops(kind: str, count: int) -> None:
     told = stops(kind, count)

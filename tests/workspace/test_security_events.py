@@ -25,6 +25,7 @@ from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.receive import apply_due_event
 from licenzy.workspace.audit import Actor
 from tests.conftest import Sandbox
+from tests.portal.filled_import import make_imports
 from tests.portal.fixtures_events import make_event
 from tests.portal.set_up_side import side_pages
 from tests.portal.test_products import price_of
@@ -373,6 +374,21 @@ OF_PROJECT = [
         "project.deleted", on("/settings", "/deletion", {"typed": "Our project"}), archived, mode=None
     ),
 ]
+
+
+def with_import(stage: Stage) -> str:
+    with stage.database.write() as db:
+        connection = db.exec(select(Connection)).one()
+        done, *_others = make_imports(
+            db, connection, price="price_x", subject_ref="user_7", email="a@b.example"
+        )
+    return done
+
+
+def export_purchases(stage: Stage, made: object) -> None:
+    assert stage.pages.send(str(made), "/purchases/export", {}).status_code == 200
+
+
 SAVED = frozenset({"webhook_secret.saved"})
 OF_CONNECTION = [
     SecurityEvent("stripe_key.saved", on("/connection", "/connection/sandbox"), besides=SAVED),
@@ -389,6 +405,7 @@ OF_CONNECTION = [
     SecurityEvent("product.price_removed", on_product("/prices/{}/removal")),
     SecurityEvent("product.archived", on_product("/archival")),
     SecurityEvent("product.restored", on("/products", "/restoration")),
+    SecurityEvent("import.exported", export_purchases, with_import),
     SecurityEvent("stripe_connection.removed", on("/connection", "/removal")),
 ]
 SEQUENCES = {"project": OF_PROJECT, "connection": OF_CONNECTION}

@@ -23,6 +23,7 @@ from licenzy.workspace.passwords import Passwords
 from licenzy.workspace.sign_in_models import PasswordTries, SignInSession
 from tests.support.cast import PASSWORD, Cast
 from tests.support.clock import START, StandingClock
+from tests.support.sizes import sizes
 from tests.workspace.people import HASHER, device_of, guess, session_of, sign_in
 
 MINUTE = timedelta(minutes=1)
@@ -249,11 +250,12 @@ def test_what_no_longer_counts_is_thrown_away(database: Database, cast: Cast) ->
 
 
 @pytest.mark.slow
-def test_of_10000_guesses_by_several_processes_60_an_hour_are_looked_at(
-    database: Database, database_url: str, cast: Cast
+@sizes("guesses", sqlite=(10_000,), postgres=(2_000,))
+def test_of_thousands_of_guesses_by_several_processes_60_an_hour_are_looked_at(
+    database: Database, database_url: str, cast: Cast, guesses: int
 ) -> None:
     """From 100 addresses within an hour, by two processes: their limits are in the database alone."""
-    known, guesses, workers = device_of(database, cast.owner.user_id), 10_000, 2
+    known, workers = device_of(database, cast.owner.user_id), 2
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.workspace.guessing", database_url]

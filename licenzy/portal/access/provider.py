@@ -51,6 +51,7 @@ def confirm_at_provider(user: SignedInUser) -> ResponseReturnValue:
 @public
 def back_from_provider() -> ResponseReturnValue:
     """Where the provider sends the browser back to, with a code or with an error."""
+    _settings()  # Not found, where there is no provider.
     begun = session.pop(_BEGUN, None)
     try:
         code = _code_of(begun)

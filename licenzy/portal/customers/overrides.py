@@ -11,6 +11,7 @@ from sqlmodel import Session
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.overrides import remove_override, set_override
+from licenzy.entitlements.queries import overrides_of
 from licenzy.portal.blueprint import project
 from licenzy.portal.customers.customer_page import OverrideAct, customer_page, required_word
 from licenzy.portal.customers.forms import OperatorForm, OverrideForm, RemoveOverrideForm
@@ -45,6 +46,10 @@ def set_customer_override(side: Side, subject_id: str) -> ResponseReturnValue:
 def remove_customer_override(side: Side, subject_id: str, override_id: str) -> ResponseReturnValue:
     """Take away what was set; in live the customer's ref must be typed."""
     subject, form = _subject(side, subject_id), RemoveOverrideForm()
+    with runtime().database.read() as db:
+        known = overrides_of(db, side.scope, subject_id=subject_id)  # Those that are over too: sent twice.
+    if all(each.id != override_id for each in known):
+        abort(404)
 
     def do(db: Session, operator: OperatorContext) -> list[Change]:
         return remove_override(db, operator, subject=subject, override_id=override_id)

@@ -136,6 +136,7 @@ def match_import_again(side: Side, import_id: str) -> ResponseReturnValue:
 @project_page(Role.ADMIN)
 def assign_purchase(side: Side, import_id: str) -> ResponseReturnValue:
     """Say whose a purchase is: the candidate that was picked, or whoever was typed."""
+    found_import(side, import_id)
     key, picked = request.form.get("key", ""), request.form.get("candidate", "")
     ref = request.form.get("subject_ref", "").strip() or picked
     if not ref:
@@ -163,6 +164,7 @@ def accept_import_proposals(side: Side, import_id: str) -> ResponseReturnValue:
 @project_page(Role.ADMIN)
 def leave_out_purchases(side: Side, import_id: str) -> ResponseReturnValue:
     """Leave the named purchases out of the import, or take them in again."""
+    found_import(side, import_id)
     keys, out = set(request.form.getlist("key")[:_MOST_CHOSEN]), request.form.get("out") != "0"
     if not keys:
         flash("Select the purchases first.", "error")

@@ -77,7 +77,7 @@ def start_lab(side: Side) -> ResponseReturnValue:
     if at_sandbox and form.validate():
         with form.refusals():
             return go(url_for("portal.project.lab_purchase", attempt_id=sell(side, form)))
-    return _entrance(side, form, status=422)
+    return _entrance(side, form, "lab/_start_form.html", status=422)
 
 
 @project.get("/lab/console")
@@ -145,7 +145,9 @@ def lab_live(side: Side, attempt_id: str) -> ResponseReturnValue:
     )
 
 
-def _entrance(side: Side, form: PurchaseForm, *, status: int = 200) -> ResponseReturnValue:
+def _entrance(
+    side: Side, form: PurchaseForm, fragment: str | None = None, *, status: int = 200
+) -> ResponseReturnValue:
     offered = _offer_products(side, form)
     with runtime().database.read() as db:
         connection = sandbox_connection(db, side.scope)
@@ -153,7 +155,7 @@ def _entrance(side: Side, form: PurchaseForm, *, status: int = 200) -> ResponseR
         started = purchases(db, side.scope, connection_id=connection.id) if connection else []
     return show(
         "lab/page.html",
-        "lab/_start_form.html",
+        fragment,
         status=status,
         connection=connection,
         side_connected=other is not None and other.key_sealed is not None,

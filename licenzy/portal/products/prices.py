@@ -66,6 +66,7 @@ def refresh_prices(side: Side, product_id: str) -> ResponseReturnValue:
 @project_page(Role.ADMIN)
 def label_price(side: Side, product_id: str, price_id: str) -> ResponseReturnValue:
     """Give a price another label."""
+    queries.price_of(_product(side, product_id), price_id=price_id)  # Raises where there is none.
     label = (LabelForm().price_label.data or "").strip()
     with flashed_refusals(), runtime().database.write() as db:
         price = prices.label_price(

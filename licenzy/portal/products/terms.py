@@ -48,8 +48,10 @@ def give_terms(side: Side, product_id: str, version: int) -> ResponseReturnValue
 @project_page(Role.ADMIN)
 def stop_terms(side: Side, product_id: str, change_id: str) -> ResponseReturnValue:
     """Stop giving terms; who was given them keeps them."""
-    about: dict[str, Any] = {"change_id": change_id, "actor": side.actor, "now": runtime().clock()}
-    change = runtime().database.retrying(lambda db: holders.stop_change(db, side.scope, **about))
+    about: dict[str, Any] = {"product_id": product_id, "actor": side.actor, "now": runtime().clock()}
+    change = runtime().database.retrying(
+        lambda db: holders.stop_change(db, side.scope, change_id=change_id, **about)
+    )
     flash(f"Stopped. {entitlements(change.changed)} changed and keep version {change.version}.", "success")
     return _to_terms(product_id)
 
