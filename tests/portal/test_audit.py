@@ -15,7 +15,7 @@ from licenzy.api_keys.actions import create_key
 from licenzy.db.unit_of_work import Database
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
-from licenzy.workspace.models import AuditEntry, Membership, Role
+from licenzy.workspace.models import AuditEntry, Membership, Role, Workspace
 from tests.support.cast import Cast
 from tests.support.clock import START
 from tests.support.visits import csrf_token, visiting
@@ -86,6 +86,9 @@ def test_it_is_for_admins_and_owners_of_this_workspace(
         ("person=command_line", False),
         ("from=2026-11-23&to=2026-11-23", True),
         ("from=2026-11-24", False),
+        ("from=0001-01-01&to=9999-12-31", True),
+        ("from=9999-12-31", False),
+        ("to=0001-01-01", False),
         ("q=key_", True),
         ("q=nothing-like-it", False),
         ("action=none&mode=none&from=none&person=none&project=none", True),
@@ -98,6 +101,41 @@ def test_filtering(app: Flask, cast: Cast, database: Database, audit: str, query
     assert page.status_code == 200
     assert ("lz_live_…" in page.text) is shown
     assert ("No such entry" in page.text) is not shown
+
+
+@pytest.mark.parametrize(
+    ("zone", "query", "shown"),
+    [
+        # 23 November, 09:30 UTC.
+        ("Pacific/Kiritimati", "from=2026-11-23&to=2026-11-23", True),
+        ("Pacific/Kiritimati", "to=2026-11-22", False),
+        ("America/Anchorage", "from=2026-11-23", True),
+        ("Pacific/Pago_Pago", "from=2026-11-23", False),
+        ("Pacific/Pago_Pago", "from=2026-11-22&to=2026-11-22", True),
+        ("Pacific/Pago_Pago", "from=0001-01-01&to=9999-12-31", True),
+        ("Pacific/Kiritimati", "from=0001-01-01&to=9999-12-31", True),
+        ("Pacific/Kiritimati", "to=0001-01-01", False),
+        ("Pacific/Pago_Pago", "from=9999-12-31", False),
+    ],
+)
+def test_days_are_those_of_the_workspace(
+    app: Flask, cast: Cast, database: Database, audit: str, zone: str, query: str, shown: bool
+) -> None:
+    key_of(database, cast)
+    with database.write() as db:
+        db.get_one(Workspace, cast.owner.workspace_id).time_zone = zone
+    owner = visiting(app, "owner@example.com")
+    page = owner.get(f"{audit}?{query}")
+    assert page.status_code == 200
+    assert ("lz_live_…" in page.text) is shown
+    for label in ("From", "To"):
+        assert f"{label} ({zone.replace('_', ' ')} time)" in page.text
+    if shown:
+        filters = dict(part.split("=") for part in query.split("&"))
+        file = owner.post(
+            f"{audit}/export", data={"csrf_token": csrf_token(owner, audit), "format": "jsonl", **filters}
+        )
+        assert "api_key.created" in file.text
 
 
 def test_a_project_of_another_workspace_is_no_filter(
