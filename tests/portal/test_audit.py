@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import timedelta
 
 import pytest
 from flask import Flask
@@ -15,6 +16,7 @@ from licenzy.api_keys.actions import create_key
 from licenzy.db.unit_of_work import Database
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
+from licenzy.workspace.members import remove_member
 from licenzy.workspace.models import AuditEntry, Membership, Role, Workspace
 from tests.support.cast import Cast
 from tests.support.clock import START
@@ -152,6 +154,28 @@ def test_a_project_of_another_workspace_is_no_filter(
         )
     page = visiting(app, "owner@example.com").get(f"{audit}?project={cast.stranger.project_id}")
     assert "a secret name" not in page.text
+
+
+def test_who_was_removed_is_still_a_person_to_filter_by(
+    app: Flask, cast: Cast, database: Database, audit: str
+) -> None:
+    visiting(app, "colleague@example.com")
+    owner, now = visiting(app, "owner@example.com"), START + timedelta(minutes=1)
+    with database.write() as db:
+        remove_member(
+            db,
+            workspace_id=cast.owner.workspace_id,
+            user_id=cast.colleague.user_id,
+            actor=Actor(cast.owner.user_id),
+            now=now,
+        )
+    query = f"person={cast.colleague.user_id}"
+    page = owner.get(f"{audit}?{query}").text
+    assert f'value="{cast.colleague.user_id}" selected>Colleague (former member)</option>' in page
+    assert "Signed in" in page.partition("<table")[2]
+    data = {"csrf_token": csrf_token(owner, audit), "format": "jsonl", "person": cast.colleague.user_id}
+    (row,) = map(json.loads, owner.post(f"{audit}/export", data=data).text.splitlines())
+    assert (row["action"], row["actor"]["user_id"]) == ("sign_in.succeeded", cast.colleague.user_id)
 
 
 def test_paging_keeps_the_filter(app: Flask, cast: Cast, database: Database, audit: str) -> None:

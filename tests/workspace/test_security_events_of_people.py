@@ -406,6 +406,7 @@ NOT_OF_SECURITY = {
     "import.start": "reads what Stripe has",
     "import.run": "takes over what Stripe says was bought",
     "import.stop": "takes over no more of it",
+    "import.exported": "is proven where imports are downloaded: tests/portal/test_imports.py",
     "price.created": "is made in the sandbox only",
     "product.price_labelled": "names a price",
     "product.terms_for_holders": "gives customers what new customers get",
