@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -44,17 +44,20 @@ def audit(
     from itertools import islice
 
     from licenzy.alignment.modes import Mode
+    from licenzy.kit.time_zones import days_there
     from licenzy.workspace.audit_export import as_json as entry_json
     from licenzy.workspace.audit_log import AuditFilter, all_entries
     from licenzy.workspace.audit_wording import in_words, who
     from licenzy.workspace.queries import names_of
 
+    first, last = (each.date() if each is not None else None for each in (since, until))
+    from_then, until_then = days_there(first, last, UTC)
     wanted = AuditFilter(
         project_id=project_id,
         actions=actions,
         mode=Mode(mode) if mode is not None else None,
-        since=since.replace(tzinfo=UTC) if since is not None else None,
-        until=until.replace(tzinfo=UTC) + timedelta(days=1) if until is not None else None,
+        since=from_then,
+        until=until_then,
     )
     with wiring.migrated_runtime().database.read() as db:
         place = _workspace(db, workspace_id, project_id)

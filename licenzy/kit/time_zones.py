@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -58,6 +58,22 @@ def to_instant(local: datetime, place: tzinfo) -> datetime:
     """The instant at which clocks there show `local`, in UTC.
 
     A time that they show twice, when they are put back, is the first one. One that they skip is as long
-    after the skip as it would have been after the last minute before it.
+    after the skip as it would have been after the last minute before it. One of the years 1 and 9999 that
+    is beyond the calendar of UTC is where that begins or ends.
     """
-    return local.replace(tzinfo=place, fold=0).astimezone(UTC)
+    try:
+        return local.replace(tzinfo=place, fold=0).astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if local.year == 1 else datetime.max).replace(tzinfo=UTC)
+
+
+def days_there(
+    first: date | None, last: date | None, place: tzinfo
+) -> tuple[datetime | None, datetime | None]:
+    """When the first day begins there, and when the last one is over, in UTC.
+
+    None where no day is given, and for the end of the last day that the calendar has.
+    """
+    since = to_instant(datetime.combine(first, time()), place) if first is not None else None
+    after = last + timedelta(days=1) if last is not None and last < date.max else None
+    return since, to_instant(datetime.combine(after, time()), place) if after is not None else None

@@ -19,6 +19,10 @@ TOTAL_SECONDS = 45.0
 
 _NO_LONGER_VALID = 500
 _MOST_OF_PROBLEM = 300
+_ISSUER_UNKNOWN = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's X509_V_ERR_ codes of an issuer that is not found, and of certificates that sign themselves."""
+_OTHER_NAME = frozenset({62, 64})
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 class MailRefused(Exception):
@@ -48,7 +52,7 @@ def hand_over(
         )
         raise MailRefused(f"The mail server {waited}.") from None
     except ssl.SSLCertVerificationError as error:
-        raise MailRefused(f"The mail server's certificate is not valid: {error.verify_message}.") from None
+        raise MailRefused(_distrusted(server, error)) from None
     except smtplib.SMTPNotSupportedError as error:
         raise MailRefused(f"The mail server cannot take it: {_cleaned(str(error))}") from None
     except (smtplib.SMTPException, OSError) as error:
@@ -149,6 +153,19 @@ def _context(server: SmtpServer) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _distrusted(server: SmtpServer, error: ssl.SSLCertVerificationError) -> str:
+    """What is wrong with the server's certificate, and what the operator does about it."""
+    what = "not trusted" if error.verify_code in _ISSUER_UNKNOWN else "not valid"
+    if error.verify_code in _ISSUER_UNKNOWN:
+        fix = "Add the authority that issued it to those that this machine trusts"
+    elif error.verify_code in _OTHER_NAME:
+        fix = "Use a name that the certificate has in LICENZY_SMTP_URL"
+    else:
+        fix = "Renew the certificate on the mail server"
+    reason = _cleaned(error.verify_message).rstrip(".")
+    return f"The certificate of {server.host} is {what}: {reason}. {fix}."
 
 
 def _answered(code: int, answer: bytes | str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 
 from flask import g, has_request_context
 
-from licenzy.kit.time_zones import UTC_NAME, to_instant, zone, zone_label
+from licenzy.kit.time_zones import UTC_NAME, days_there, to_instant, zone, zone_label
 from licenzy.portal.sessions import signed_in_user
 from licenzy.runtime import runtime
 from licenzy.workspace.models import DateFormat, Workspace
@@ -34,6 +34,10 @@ class TimeDisplay:
     def entered(self, local: datetime) -> datetime:
         """The instant that somebody means who enters this time, in UTC."""
         return to_instant(local, self.zone)
+
+    def days(self, first: date | None, last: date | None) -> tuple[datetime | None, datetime | None]:
+        """From when until when these days last there, in UTC; None where an end is open."""
+        return days_there(first, last, self.zone)
 
     def day_parts(self, at: datetime) -> tuple[str, str, str]:
         """A date as `30 Nov` with what stands before and after it: the year."""

@@ -1,15 +1,15 @@
 """Reads of the audit log: the entries of one workspace, newest first, narrowed and in pages.
 
 Each page is read from several ranges, each in the order of one index and none longer than the page: the
-entries of the workspace, and those of its people that belong to no workspace, such as signing in. So a page
-takes as many rows as it shows and not as many as there are, unless words are searched for: then no more than
-`SEARCHED` rows of each range.
+entries of the workspace, and those of its people that belong to no workspace, such as signing in, from the
+time in which they were its members. So a page takes as many rows as it shows and not as many as there are,
+unless words are searched for: then no more than `SEARCHED` rows of each range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,8 @@ from sqlmodel import Session, col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, PAGE_SIZE, Page, Place
-from licenzy.workspace.models import AuditEntry, Installation, Membership, User
+from licenzy.workspace.membership_spans import MembershipSpan, spans_of
+from licenzy.workspace.models import AuditEntry, Installation, User
 
 COMMAND_LINE, STRANGER = "command_line", "stranger"
 """Whom `AuditFilter.person` may name besides people."""
@@ -99,6 +100,10 @@ class _Range:
     condition: ColumnElement[bool]
     leading: tuple[Mapped[Any], ...] = ()
     """Columns that are NULL in all of it: they are sorted by first, or Postgres sorts what is in order."""
+    until: datetime | None = None
+    """It has no entry of this instant or later; None where it may have."""
+    by_action: bool = True
+    """Whether an index has each action in order. Else there are few entries, which are read together."""
 
 
 def _ranges(db: Session, wanted: AuditFilter, workspace_id: str) -> list[_Range]:
@@ -114,12 +119,14 @@ def _ranges(db: Session, wanted: AuditFilter, workspace_id: str) -> list[_Range]
         ranges.append(_Range(_of_an_older_version(workspace_id)))
         if wanted.project_id is not None:
             gone = col(AuditEntry.project_id) == wanted.project_id
-            ranges = [_Range(and_(each.condition, gone), each.leading) for each in ranges]
-    narrowing = _narrowing(wanted)
+            ranges = [replace(each, condition=and_(each.condition, gone)) for each in ranges]
+    narrowing, action = _narrowing(wanted), col(AuditEntry.action)
+    one_by_one = [action == each for each in wanted.actions] or [true()]
+    together = [action.in_(wanted.actions)] if wanted.actions else [true()]
     return [
-        _Range(and_(each.condition, act, *narrowing), each.leading)
+        replace(each, condition=and_(each.condition, act, *narrowing))
         for each in ranges
-        for act in [col(AuditEntry.action) == action for action in wanted.actions] or [true()]
+        for act in (one_by_one if each.by_action else together)
     ]
 
 
@@ -170,21 +177,34 @@ def _of_an_older_version(workspace_id: str) -> ColumnElement[bool]:
 
 
 def _of_people(db: Session, wanted: AuditFilter, workspace_id: str) -> list[_Range]:
-    """What the members do outside of all workspaces, and what is done to them there.
+    """What people did outside of all workspaces while they were members, and what was done to them there.
 
-    Tries to sign in with an address that nobody has belong to the first workspace, whose operator runs the
+    That was done by the command line or a link: what a person does to another is done in a workspace. Tries
+    to sign in with an address that nobody has belong to the first workspace, whose operator runs the
     installation.
     """
     actor, about = col(AuditEntry.actor_user_id), col(AuditEntry.about)
     nowhere = and_(col(AuditEntry.workspace_id).is_(None), col(AuditEntry.project_id).is_(None))
-    members = list(db.exec(select(Membership.user_id).where(Membership.workspace_id == workspace_id)))
-    acting = members if wanted.person is None else [each for each in members if each == wanted.person]
-    ranges = [_Range(and_(nowhere, actor == each)) for each in acting]
-    ranges.append(_Range(and_(nowhere, about.in_(members), or_(actor.is_(None), actor.not_in(members)))))
+    nobody = wanted.person in {COMMAND_LINE, STRANGER}
+    ranges: list[_Range] = []
+    for span in spans_of(db, workspace_id=workspace_id):
+        if wanted.since is not None and span.until is not None and span.until <= wanted.since:
+            continue
+        then = and_(nowhere, *_within(span))
+        if wanted.person in {None, span.user_id}:
+            ranges.append(_Range(and_(then, actor == span.user_id), until=span.until))
+        if wanted.person is None or nobody:
+            done_to = and_(then, actor.is_(None), about == span.user_id)
+            ranges.append(_Range(done_to, until=span.until, by_action=False))
     if db.exec(select(Installation).where(Installation.workspace_id == workspace_id)).first() is not None:
         people = sql_select(col(User.id))
         ranges.append(_Range(and_(nowhere, actor.is_(None), about.not_in(people)), (actor,)))
     return ranges
+
+
+def _within(span: MembershipSpan) -> list[ColumnElement[bool]]:
+    at = col(AuditEntry.at)
+    return [at >= span.since] if span.until is None else [at >= span.since, at < span.until]
 
 
 def _edge(db: Session, place: Place, workspace_id: str) -> tuple[bool, list[ColumnElement[bool]]]:
@@ -217,12 +237,22 @@ def _nearest(
     upwards: bool,
     most: int,
 ) -> list[str]:
-    """The ids of the entries of all ranges that are nearest to their edge, in that order."""
+    """The ids of the entries of all ranges that are nearest to their edge, in that order.
+
+    Ranges that ended before the last of what the others have are not read: those of people who left long ago.
+    """
     found: list[tuple[datetime, str]] = []
-    parts = [_first_of(each, edge_conditions, wanted.words, upwards=upwards, most=most) for each in ranges]
-    for start in range(0, len(parts), _RANGES_AT_ONCE):
-        some = union_all(*parts[start : start + _RANGES_AT_ONCE])
-        found += [(at, entry_id) for entry_id, at in db.execute(some)]
+
+    def read(some: Sequence[_Range]) -> None:
+        parts = [_first_of(each, edge_conditions, wanted.words, upwards=upwards, most=most) for each in some]
+        for start in range(0, len(parts), _RANGES_AT_ONCE):
+            rows = union_all(*parts[start : start + _RANGES_AT_ONCE])
+            found.extend((at, entry_id) for entry_id, at in db.execute(rows))
+
+    read([each for each in ranges if each.until is None])
+    nearest = sorted(found, reverse=not upwards)[:most]
+    last = nearest[-1][0] if len(nearest) == most and not upwards else None
+    read([each for each in ranges if each.until is not None and (last is None or each.until > last)])
     return [entry_id for _at, entry_id in sorted(found, reverse=not upwards)[:most]]
 
 

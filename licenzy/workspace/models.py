@@ -165,7 +165,9 @@ class AuditEntry(Table, table=True):
         _partial("ix_audit_log_by_mode", "workspace_id", "mode", "at", where="workspace_id IS NOT NULL"),
         _partial("ix_audit_log_of_people", "actor_user_id", "at", where=_OF_A_PERSON),
         _partial("ix_audit_log_of_people_by_action", "actor_user_id", "action", "at", where=_OF_A_PERSON),
-        _partial("ix_audit_log_about_people", "about", where=_OF_A_PERSON),
+        _partial(
+            "ix_audit_log_about_people", "about", "at", where=f"{_OF_A_PERSON} AND actor_user_id IS NULL"
+        ),
         _partial(
             "ix_audit_log_without_workspace",
             "at",

@@ -57,6 +57,7 @@ def test_a_program_reads_one_object_a_line(run: Run, logged: Cast) -> None:  # n
     assert abouts(run, "--action", "password.reset") == [logged.owner.user_id]
     assert abouts(run, "--since", "2026-11-24") == []
     assert len(abouts(run, "--since", "2026-11-23", "--until", "2026-11-23")) == 3
+    assert len(abouts(run, "--since", "0001-01-01", "--until", "9999-12-31")) == 3
     assert abouts(run, "--workspace", logged.stranger.workspace_id) == ["theirs"]
 
 

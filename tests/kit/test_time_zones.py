@@ -47,3 +47,10 @@ def test_zones_are_named(name: str, at: datetime, label: str) -> None:
 )
 def test_a_time_on_a_clock_in_berlin(local: datetime, instant: datetime) -> None:
     assert to_instant(local, zone("Europe/Berlin")) == instant
+
+
+def test_a_time_beyond_the_calendar_is_an_end_of_it() -> None:
+    first, last = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59)
+    assert to_instant(first, zone("Asia/Tokyo")) == datetime.min.replace(tzinfo=UTC)
+    assert to_instant(last, zone("America/New_York")) == datetime.max.replace(tzinfo=UTC)
+    assert to_instant(last, zone("Asia/Tokyo")) == datetime(9999, 12, 31, 14, 59, tzinfo=UTC)

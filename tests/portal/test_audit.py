@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import timedelta
 
 import pytest
 from flask import Flask
@@ -15,7 +16,8 @@ from licenzy.api_keys.actions import create_key
 from licenzy.db.unit_of_work import Database
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
-from licenzy.workspace.models import AuditEntry, Membership, Role
+from licenzy.workspace.members import remove_member
+from licenzy.workspace.models import AuditEntry, Membership, Role, Workspace
 from tests.support.cast import Cast
 from tests.support.clock import START
 from tests.support.visits import csrf_token, visiting
@@ -86,6 +88,9 @@ def test_it_is_for_admins_and_owners_of_this_workspace(
         ("person=command_line", False),
         ("from=2026-11-23&to=2026-11-23", True),
         ("from=2026-11-24", False),
+        ("from=0001-01-01&to=9999-12-31", True),
+        ("from=9999-12-31", False),
+        ("to=0001-01-01", False),
         ("q=key_", True),
         ("q=nothing-like-it", False),
         ("action=none&mode=none&from=none&person=none&project=none", True),
@@ -98,6 +103,41 @@ def test_filtering(app: Flask, cast: Cast, database: Database, audit: str, query
     assert page.status_code == 200
     assert ("lz_live_…" in page.text) is shown
     assert ("No matching entries" in page.text) is not shown
+
+
+@pytest.mark.parametrize(
+    ("zone", "query", "shown"),
+    [
+        # 23 November, 09:30 UTC.
+        ("Pacific/Kiritimati", "from=2026-11-23&to=2026-11-23", True),
+        ("Pacific/Kiritimati", "to=2026-11-22", False),
+        ("America/Anchorage", "from=2026-11-23", True),
+        ("Pacific/Pago_Pago", "from=2026-11-23", False),
+        ("Pacific/Pago_Pago", "from=2026-11-22&to=2026-11-22", True),
+        ("Pacific/Pago_Pago", "from=0001-01-01&to=9999-12-31", True),
+        ("Pacific/Kiritimati", "from=0001-01-01&to=9999-12-31", True),
+        ("Pacific/Kiritimati", "to=0001-01-01", False),
+        ("Pacific/Pago_Pago", "from=9999-12-31", False),
+    ],
+)
+def test_days_are_those_of_the_workspace(
+    app: Flask, cast: Cast, database: Database, audit: str, zone: str, query: str, shown: bool
+) -> None:
+    key_of(database, cast)
+    with database.write() as db:
+        db.get_one(Workspace, cast.owner.workspace_id).time_zone = zone
+    owner = visiting(app, "owner@example.com")
+    page = owner.get(f"{audit}?{query}")
+    assert page.status_code == 200
+    assert ("lz_live_…" in page.text) is shown
+    for label in ("From", "To"):
+        assert f"{label} ({zone.replace('_', ' ')} time)" in page.text
+    if shown:
+        filters = dict(part.split("=") for part in query.split("&"))
+        file = owner.post(
+            f"{audit}/export", data={"csrf_token": csrf_token(owner, audit), "format": "jsonl", **filters}
+        )
+        assert "api_key.created" in file.text
 
 
 def test_a_project_of_another_workspace_is_no_filter(
@@ -114,6 +154,28 @@ def test_a_project_of_another_workspace_is_no_filter(
         )
     page = visiting(app, "owner@example.com").get(f"{audit}?project={cast.stranger.project_id}")
     assert "a secret name" not in page.text
+
+
+def test_who_was_removed_is_still_a_person_to_filter_by(
+    app: Flask, cast: Cast, database: Database, audit: str
+) -> None:
+    visiting(app, "colleague@example.com")
+    owner, now = visiting(app, "owner@example.com"), START + timedelta(minutes=1)
+    with database.write() as db:
+        remove_member(
+            db,
+            workspace_id=cast.owner.workspace_id,
+            user_id=cast.colleague.user_id,
+            actor=Actor(cast.owner.user_id),
+            now=now,
+        )
+    query = f"person={cast.colleague.user_id}"
+    page = owner.get(f"{audit}?{query}").text
+    assert f'value="{cast.colleague.user_id}" selected>Colleague (former member)</option>' in page
+    assert "Signed in" in page.partition("<table")[2]
+    data = {"csrf_token": csrf_token(owner, audit), "format": "jsonl", "person": cast.colleague.user_id}
+    (row,) = map(json.loads, owner.post(f"{audit}/export", data=data).text.splitlines())
+    assert (row["action"], row["actor"]["user_id"]) == ("sign_in.succeeded", cast.colleague.user_id)
 
 
 def test_paging_keeps_the_filter(app: Flask, cast: Cast, database: Database, audit: str) -> None:

@@ -179,7 +179,13 @@ def test_a_workspace_that_requires_it_shows_nothing_without(app: Flask, cast: Ca
         assert location(answer).startswith("/account/second-factor?next="), path
         tried += 1
     assert tried > 20
-    assert location(client.get("/projects/new")).startswith("/account/second-factor?next=")
+    for path in ("/projects/new", "/workspaces/new"):
+        assert location(client.get(path)).startswith("/account/second-factor?next="), path
+    made = client.post("/workspaces/new", data={"csrf_token": token, "name": "Side business"})
+    assert location(made).startswith("/account/second-factor?next=")
+    chosen = f"/account/notifications/{cast.owner.workspace_id}"
+    mailed = client.post(chosen, data={"csrf_token": token, "wanted": "y"})
+    assert location(mailed).startswith("/account/second-factor?next=")
     for path in ("/account", "/projects", "/docs"):
         assert client.get(path).status_code == 200
 
@@ -219,14 +225,15 @@ def test_nothing_of_it_is_named_to_a_session_that_lacks_one(
     with database.write() as db:
         elsewhere, user_id = cast.stranger.workspace_id, cast.owner.user_id
         db.add(Membership(workspace_id=elsewhere, user_id=user_id, role=Role.ADMIN, created_at=START))
-    pages = [client.get(path).text for path in ("/projects", "/projects/new")]
+    pages = [client.get(path).text for path in ("/projects", "/projects/new", "/account/notifications")]
     pages.append(client.get(f"/projects/{cast.stranger.project_id}/test").text)
-    assert "Another workspace requires a second factor" in pages[0]
-    assert "Elsewhere" in pages[0]
     assert "New project" in pages[1]
-    assert "Their project" in pages[2]
+    for page in (pages[0], pages[2]):
+        assert "Another workspace requires a second factor" in page
+        assert "Elsewhere" in page
+    assert "Their project" in pages[3]
     for hidden in ("Our workspace", "Our project", cast.project_id):
-        assert [hidden in each for each in (closed, *pages)] == [False] * 4
+        assert [hidden in each for each in (closed, *pages)] == [False] * 5
     set_up(client)
     assert "Our project" in client.get("/projects").text
 
@@ -237,6 +244,8 @@ def test_a_stranger_is_not_told_what_a_workspace_requires(app: Flask, cast: Cast
     assert stranger.get(f"/projects/{cast.project_id}/test").status_code == 404
     assert stranger.get(f"/workspaces/{cast.owner.workspace_id}/team").status_code == 404
     assert stranger.get(f"/projects/{cast.stranger.project_id}/test").status_code == 200
+    data = {"csrf_token": csrf_token(stranger, "/account"), "wanted": "y"}
+    assert stranger.post(f"/account/notifications/{cast.owner.workspace_id}", data=data).status_code == 404
 
 
 def test_all_other_sessions_end_at_once(app: Flask, cast: Cast) -> None:

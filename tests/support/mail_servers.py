@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 from aiosmtpd.controller import Controller
@@ -55,8 +57,13 @@ class Mailbox:
 
 
 @contextmanager
-def mail_server(*, password: bool = False) -> Iterator[Mailbox]:
-    """A real SMTP server; with `password` it takes mail of `USER` with `PASSWORD` alone."""
+def mail_server(
+    *, password: bool = False, certificate: Path | None = None, tls: TlsUse = TlsUse.STARTTLS
+) -> Iterator[Mailbox]:
+    """A real SMTP server; with `password` it takes mail of `USER` with `PASSWORD` alone.
+
+    With a certificate, and its key in the same file, it takes nothing without TLS.
+    """
     box = Mailbox(port=free_port_pair())
 
     def authenticate(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
@@ -64,7 +71,14 @@ def mail_server(*, password: bool = False) -> Iterator[Mailbox]:
         return AuthResult(success=right, handled=False)
 
     asks: dict[str, Any] = {"authenticator": authenticate, "auth_required": True, "auth_require_tls": False}
-    controller = Controller(box, hostname="127.0.0.1", port=box.port, **(asks if password else {}))
+    options = asks if password else {}
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        from_the_start = tls is TlsUse.FROM_THE_START
+        options |= {"ssl_context": context} if from_the_start else {"tls_context": context}
+        options |= {"require_starttls": not from_the_start}
+    controller = Controller(box, hostname="127.0.0.1", port=box.port, **options)
     controller.start()
     try:
         yield box

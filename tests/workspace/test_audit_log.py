@@ -18,6 +18,7 @@ from licenzy.db.paging import NEWEST, Place
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.clock import to_micros
 from licenzy.kit.csv_text import csv_parts
+from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor, record
 from licenzy.workspace.audit_export import COLUMNS, csv_lines, json_lines
 from licenzy.workspace.audit_log import (
@@ -27,7 +28,10 @@ from licenzy.workspace.audit_log import (
     all_entries,
     entries_page,
 )
-from licenzy.workspace.models import AuditEntry, Role
+from licenzy.workspace.invitations import accept_invitation, invite
+from licenzy.workspace.links import Links
+from licenzy.workspace.members import remove_member
+from licenzy.workspace.models import AuditEntry, Membership, Role
 from tests.support.cast import Cast, make_project, make_user
 from tests.support.clock import START
 
@@ -69,6 +73,86 @@ def test_a_workspace_has_what_was_done_in_it_and_what_its_people_did(database: D
 def test_what_a_member_does_to_a_member_stands_once(database: Database, cast: Cast) -> None:
     note(database, "of.person", user_id=cast.owner.user_id, about=cast.colleague.user_id)
     assert actions(database, cast.owner.workspace_id) == ["of.person"]
+
+
+def test_entries_of_people_are_those_of_the_time_in_which_they_were_members(
+    database: Database, cast: Cast, runtime: Runtime
+) -> None:
+    ours, theirs, person = cast.owner.workspace_id, cast.stranger.workspace_id, cast.colleague.user_id
+    links, owner = Links("http://127.0.0.1:8000", runtime.secret_box, mailed=False), Actor(cast.owner.user_id)
+
+    def join(at: int) -> None:
+        now = START + timedelta(minutes=at)
+        with database.write() as db:
+            link = invite(
+                db,
+                links,
+                workspace_id=ours,
+                email="colleague@example.com",
+                role=Role.ADMIN,
+                actor=owner,
+                now=now,
+            )
+        with database.write() as db:
+            accept_invitation(db, token=link.url.rpartition("/")[2], actor=Actor(person), now=now)
+
+    def leave(at: int, actor: Actor) -> None:
+        with database.write() as db:
+            remove_member(
+                db, workspace_id=ours, user_id=person, actor=actor, now=START + timedelta(minutes=at)
+            )
+
+    def both(name: str, at: int) -> None:
+        note(database, f"{name}.by", at=at, user_id=person, ip="192.0.2.1")
+        note(database, f"{name}.about", at=at, about=person)
+
+    def seen(wanted: AuditFilter | None = None, of: str = ours) -> list[str]:
+        shown = actions(database, of, wanted)
+        return [each for each in shown if not each.startswith(("member.", "invitation."))]
+
+    both("first", 1)
+    leave(10, owner)
+    both("between", 11)
+    assert seen() == ["first.about", "first.by"]
+    join(20)
+    both("second", 21)
+    leave(30, Actor(person))
+    both("after", 31)
+    expected = ["second.about", "second.by", "first.about", "first.by"]
+    assert seen() == expected
+    assert seen(AuditFilter(person=person)) == ["second.by", "first.by"]
+    assert seen(AuditFilter(person=COMMAND_LINE)) == ["second.about", "first.about"]
+    assert seen(AuditFilter(actions=("first.by", "between.by", "first.about"))) == ["first.about", "first.by"]
+    assert seen(AuditFilter(words="second")) == ["second.about", "second.by"]
+    assert seen(AuditFilter(since=START + timedelta(minutes=15))) == ["second.about", "second.by"]
+    # To the other workspace belongs what comes after they joined it, and to ours what comes until then.
+    with database.write() as db:
+        db.add(
+            Membership(
+                workspace_id=theirs,
+                user_id=person,
+                role=Role.VIEWER,
+                created_at=START + timedelta(minutes=40),
+            )
+        )
+    both("theirs", 41)
+    assert seen(of=theirs) == ["theirs.about", "theirs.by"]
+    join(50)
+    both("third", 51)
+    assert seen() == ["third.about", "third.by", *expected]
+    assert seen(of=theirs) == ["third.about", "third.by", "theirs.about", "theirs.by"]
+    with database.read() as db:
+        place, paged = NEWEST, list[str]()
+        while True:
+            page = entries_page(db, AuditFilter(), workspace_id=ours, place=place, size=3)
+            paged += [each.action for each in page.rows]
+            if page.older is None:
+                break
+            place = page.older
+        assert paged == actions(database, ours)
+        assert page.newer is not None
+        above = entries_page(db, AuditFilter(), workspace_id=ours, place=page.newer, size=3)
+        assert [each.action for each in above.rows] == paged[-3 - len(page.rows) : -len(page.rows)]
 
 
 def test_an_entry_of_a_project_outlives_it_and_one_of_an_older_version_is_found(
@@ -211,7 +295,7 @@ def many(database: Database, cast: Cast) -> str:
                 "workspace": None if each % 3 == 0 else cast.owner.workspace_id,
                 "project": None if each % 3 == 0 else cast.project_id,
                 "mode": None if each % 3 == 0 else "live" if each < 100 else "test",
-                "about": f"thing_{each}",
+                "about": f"thing_{each}" if each % 3 else people[each % len(people)],
             }
             for each in range(MANY)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any
 
 from flask import url_for
@@ -13,6 +13,7 @@ from sqlmodel import Session
 from licenzy.alignment.modes import Mode
 from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import may_be_stripe_id
+from licenzy.portal.time_display import time_display
 from licenzy.search.by_id import is_id
 from licenzy.workspace import audit_wording as wording
 from licenzy.workspace.audit_log import COMMAND_LINE, STRANGER, AuditFilter
@@ -82,15 +83,17 @@ class Choices:
 
     @property
     def wanted(self) -> AuditFilter:
-        """What the log is read with. Days are those of UTC."""
+        """What the log is read with. Days are those of the page's time zone."""
+        first, last = (date.fromisoformat(day) if day else None for day in (self.since, self.until))
+        since, until = time_display().days(first, last)
         one = (self.action,) if self.action else ()
         return AuditFilter(
             person=self.person or None,
             actions=wording.GROUPS.get(self.action, one),
             project_id=self.project or None,
             mode=Mode(self.mode) if self.mode else None,
-            since=_midnight(self.since) if self.since else None,
-            until=_midnight(self.until) + timedelta(days=1) if self.until else None,
+            since=since,
+            until=until,
             words=self.words,
         )
 
@@ -152,7 +155,3 @@ def _day(text: str) -> str:
         return date.fromisoformat(text).isoformat() if len(text) == 10 else ""
     except ValueError:
         return ""
-
-
-def _midnight(day: str) -> datetime:
-    return datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC)

@@ -19,8 +19,9 @@ from licenzy.runtime import runtime
 from licenzy.workspace.audit_export import COLUMNS, FORMATS, csv_lines, json_lines, record_export
 from licenzy.workspace.audit_log import SEARCHED, AuditFilter, all_entries, entries_page
 from licenzy.workspace.audit_wording import GROUPS, WORDING
+from licenzy.workspace.membership_spans import spans_of
 from licenzy.workspace.models import Role
-from licenzy.workspace.queries import members_of
+from licenzy.workspace.queries import members_of, names_of
 
 
 @workspace.get("/audit")
@@ -87,7 +88,12 @@ def _file(workspace_id: str, wanted: AuditFilter, format_: str) -> Iterator[str]
 
 
 def _people(db: Session, member: WorkspaceMember) -> dict[str, str]:
-    return {user.id: user.name for user, _membership in members_of(db, workspace_id=member.workspace_id)}
+    """The names of the members, then of those who were members, by id."""
+    here = {user.id: user.name for user, _membership in members_of(db, workspace_id=member.workspace_id)}
+    spans = spans_of(db, workspace_id=member.workspace_id)
+    former = names_of(db, user_ids={span.user_id for span in spans} - here.keys())
+    by_name = sorted(former.items(), key=lambda each: (each[1].casefold(), each[0]))
+    return here | {user_id: f"{name} (former member)" for user_id, name in by_name}
 
 
 def _projects(db: Session, member: WorkspaceMember) -> dict[str, str]:

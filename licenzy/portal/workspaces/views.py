@@ -8,13 +8,21 @@ from flask.typing import ResponseReturnValue
 from licenzy.kit.time_zones import UTC_NAME, zone_names
 from licenzy.portal.blueprint import portal, workspace
 from licenzy.portal.forms import TypedForm
-from licenzy.portal.guards import WorkspaceMember, fresh, refuse_role, signed_in, workspace_page
+from licenzy.portal.guards import (
+    WorkspaceMember,
+    ask_second_factor,
+    fresh,
+    has_what_it_requires,
+    refuse_role,
+    signed_in,
+    workspace_page,
+)
 from licenzy.portal.respond import go, show, show_form
 from licenzy.portal.sessions import SignedInUser
 from licenzy.portal.workspaces.forms import SecondFactorForm, TimeDisplayForm, WorkspaceNameForm
 from licenzy.projects.workspaces import delete_workspace, removal_problem
 from licenzy.runtime import runtime
-from licenzy.workspace.models import DateFormat, Role
+from licenzy.workspace.models import DateFormat, Role, Workspace
 from licenzy.workspace.queries import workspaces_of
 from licenzy.workspace.settings import (
     choose_time_display,
@@ -29,9 +37,14 @@ from licenzy.workspace.settings import (
 @signed_in
 def new_workspace(user: SignedInUser) -> ResponseReturnValue:
     """Make another workspace and go to its settings."""
-    if not may_create_workspace(user):
+    owned = _owned(user)
+    if not owned:
         sentence = "Only people who own a workspace can create another one. Ask an owner to create it."
         refuse_role(user, sentence, needed=Role.OWNER)
+    if not any(has_what_it_requires(user, each) for each in owned):
+        ask = ask_second_factor(user, owned[0].id)
+        if ask is not None:
+            return ask
     form = WorkspaceNameForm()
     if form.validate_on_submit():
         with form.refusals():
@@ -132,11 +145,11 @@ def remove_workspace(member: WorkspaceMember) -> ResponseReturnValue:
     return _page(member, status=422, removal_error=problem)
 
 
-def may_create_workspace(user: SignedInUser) -> bool:
-    """Whether this person may make another workspace: who owns one may."""
+def _owned(user: SignedInUser) -> list[Workspace]:
+    """The workspaces that the person owns; who owns one may make another."""
     with runtime().database.read() as db:
         mine = workspaces_of(db, user_id=user.user_id)
-    return any(role.at_least(Role.OWNER) for _workspace, role in mine)
+    return [each for each, role in mine if role.at_least(Role.OWNER)]
 
 
 def _saved(sentence: str) -> ResponseReturnValue:

@@ -183,6 +183,7 @@ def upgrade() -> None:
     'WHERE workspace_id IS NULL AND project_id IS NOT NULL')
     here = sa.text('workspace_id IS NOT NULL')
     person = sa.text('workspace_id IS NULL AND project_id IS NULL')
+    done_to_one = sa.text('workspace_id IS NULL AND project_id IS NULL AND actor_user_id IS NULL')
     older = sa.text('workspace_id IS NULL AND project_id IS NOT NULL')
     op.drop_index('ix_audit_log_workspace_id_at', table_name='audit_log')
     for name, columns, where in (
@@ -192,7 +193,7 @@ def upgrade() -> None:
         ('ix_audit_log_by_mode', ['workspace_id', 'mode', 'at'], here),
         ('ix_audit_log_of_people', ['actor_user_id', 'at'], person),
         ('ix_audit_log_of_people_by_action', ['actor_user_id', 'action', 'at'], person),
-        ('ix_audit_log_about_people', ['about'], person),
+        ('ix_audit_log_about_people', ['about', 'at'], done_to_one),
         ('ix_audit_log_without_workspace', ['at'], older),
     ):
         op.create_index(name, 'audit_log', columns, unique=False, sqlite_where=where, postgresql_where=where)
