@@ -23,6 +23,8 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 """Only those with a public key: with `none` or a shared secret anybody could have signed."""
 _SECOND_FACTORS = frozenset({"mfa", "otp", "hwk", "swk", "sms", "fpt", "face", "iris", "pop"})
 """What `amr` (RFC 8176) names where more than a password was given."""
+_SUBJECT_MAX = 255
+"""As the standard has it: what is longer is nobody's id, and an index takes only so much."""
 _log = logging.getLogger("licenzy.sign_in")
 
 
@@ -94,10 +96,9 @@ class OpenIdProvider:
                     described["token_endpoint"], code=code, code_verifier=bound.verifier, timeout=CALL_SECONDS
                 )
                 keys = self._read(session, described["jwks_uri"])
-            claims = self._checked(tokens["id_token"], keys, bound, now=now)
+            return self._identity(self._checked(tokens["id_token"], keys, bound, now=now))
         except Exception as error:
             raise _refused("its answer could not be used", error) from error
-        return self._identity(claims)
 
     def _session(self) -> Any:
         from authlib.integrations.requests_client import OAuth2Session
@@ -145,11 +146,14 @@ class OpenIdProvider:
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         email, amr, since = claims.get("email"), claims.get("amr"), claims.get("auth_time")
+        subject = str(claims["sub"])
+        if len(subject) > _SUBJECT_MAX or not subject.isprintable():
+            raise ValueError("its id of the person is none")
         verified = claims.get("email_verified") is True
         words = {each for each in amr if isinstance(each, str)} if isinstance(amr, list) else set()
         return Identity(
             issuer=self._settings.issuer,
-            subject=str(claims["sub"]),
+            subject=subject,
             email=email if isinstance(email, str) and verified else None,
             name=str(claims.get("name") or ""),
             role_claim=claims.get(self._settings.role_claim) if self._settings.role_claim else None,
