@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +15,7 @@ from licenzy.db.upsert import table_of
 from licenzy.entitlements.models import Entitlement, Purchase
 from licenzy.forgetting.names import scrubbed
 from licenzy.forgetting.work import Work, batch_of, here
+from licenzy.imports.csv_files import without_lines_of
 from licenzy.imports.models import Import, ImportFile, ImportRow
 from licenzy.lab.models import LabStep
 from licenzy.observations.models import Sighting, StripeProbe
@@ -64,25 +63,13 @@ def blank_import_files(db: Session, work: Work, _after: str) -> str | None:
     """The lines of CSV files that name the customer."""
     names = {work.names.ref, *work.names.customers, *work.names.addresses}
     for file in db.execute(select(_FILES).where(*here(work, _FILES))).all():
-        kept = _without(file.content, names)
+        kept = without_lines_of(file.content, names)
         if kept != file.content:
             this = update(_FILES).where(
                 *here(work, _FILES), _FILES.c.import_id == file.import_id, _FILES.c.kind == file.kind
             )
             db.execute(this.values(content=kept))
     return None
-
-
-def _without(content: str, names: set[str]) -> str:
-    """The CSV without the lines of which a cell is one of the names; the others are left as they are."""
-    # Both count the same lines, of which a cell in quotes may have several.
-    lines = list(io.StringIO(content, newline=""))
-    reader, kept, begin = csv.reader(lines), list[str](), 0
-    for cells in reader:
-        text, begin = "".join(lines[begin : reader.line_num]), reader.line_num
-        if not any(cell.strip() in names or cell.strip().lower() in names for cell in cells):
-            kept.append(text)
-    return "".join(kept)
 
 
 def blank_audit(db: Session, work: Work, after: str) -> str | None:

@@ -151,6 +151,23 @@ def _physical_lines(text: str) -> Iterator[str]:
     return (found.group() for found in _PHYSICAL_LINE.finditer(text))
 
 
+def without_lines_of(text: str, names: Collection[str]) -> str:
+    """A CSV that was read before, without the lines of which a cell is one of the names, or is in lower case.
+
+    The header stays, whatever it says, and the other lines are as they were.
+    """
+    # Both count the same lines, of which a cell in quotes may have several.
+    lines = list(_physical_lines(text))
+    reader, kept, begin, below = csv.reader(lines, delimiter=_delimiter(text)), list[str](), 0, False
+    for cells in reader:
+        line, begin = "".join(lines[begin : reader.line_num]), reader.line_num
+        meant = map(_as_meant, cells)
+        if not below or not any(cell in names or cell.lower() in names for cell in meant):
+            kept.append(line)
+        below = below or bool(cells)
+    return "".join(kept)
+
+
 def text_of(content: bytes) -> str:
     """What a file says that spreadsheets save as CSV. Raises InvalidRequest."""
     if len(content) > MAX_BYTES:
