@@ -61,7 +61,7 @@ def test_five_hundred_subscribers_are_brought_along(
     come(page, f"{ready} purchases were imported")
     page.get_by_label("CSV file").set_input_files(mine)
     page.get_by_role("button", name="Compare").click()
-    page.get_by_text("Everybody in your list has access in Licenzy, and nobody else.").wait_for()
+    page.get_by_text("Everyone in your list has access in Licenzy, and nobody else.").wait_for()
     context.close()
     with live_server.runtime.database.read() as db:
         assert len(db.exec(select(Entitlement)).all()) == ready
