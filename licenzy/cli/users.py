@@ -113,6 +113,29 @@ def reset_second_factor(wiring: Wiring, email: str, as_json: bool) -> None:
         click.echo("All their sessions have ended.")
 
 
+@users.command("unlink-provider")
+@click.option("--email", required=True, help="Their e-mail address in Licenzy.")
+@json_option
+@pass_wiring
+def unlink(wiring: Wiring, email: str, as_json: bool) -> None:
+    """Forget which account at the OpenID provider is a person's, and end all their sessions."""
+    from licenzy.workspace.audit import Actor
+    from licenzy.workspace.members import user_named
+    from licenzy.workspace.single_sign_on import unlink_provider
+
+    runtime = wiring.migrated_runtime()
+    with runtime.database.write() as db:
+        user = user_named(db, email=email)
+        unlinked = unlink_provider(db, actor=Actor(), user_id=user.id, now=runtime.clock())
+    if as_json:
+        print_json({"email": user.email, "unlinked": unlinked})
+    elif unlinked:
+        click.echo(f"The next sign-in through the provider as {user.email} is linked with this person.")
+        click.echo("All their sessions have ended.")
+    else:
+        click.echo(f"No account at the provider is linked with {user.email}.")
+
+
 def _read_password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")

@@ -41,6 +41,7 @@ _ACTIONS = {
         "passkey.created": "Created a passkey",
         "passkey.removed": "Removed a passkey",
         "provider_identity.linked": "Linked an account at the provider",
+        "provider_identity.unlinked": "Unlinked an account at the provider",
     },
     "People": {
         "installation.claimed": "Claimed the installation",

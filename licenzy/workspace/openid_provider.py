@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from licenzy.errors import LicenzyError
 from licenzy.kit.clock import from_unix
+from licenzy.kit.deadline import standing_still
 from licenzy.kit.openid_settings import OpenIdSettings
 
 CALL_SECONDS = 5.0
 """For each call to the provider, of which signing in takes three."""
+_AT_ONCE, _PATIENCE_SECONDS = 3, 0.25
+"""How many callers of one process the provider keeps waiting, and how long others wait to be among them.
+
+Strangers can begin to sign in: while the provider is silent they must not hold all threads.
+"""
 _DESCRIBED_SECONDS = 600.0
 """How long its description is kept."""
 _LEEWAY_SECONDS = 60
@@ -23,8 +31,8 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 """Only those with a public key: with `none` or a shared secret anybody could have signed."""
 _SECOND_FACTORS = frozenset({"mfa", "otp", "hwk", "swk", "sms", "fpt", "face", "iris", "pop"})
 """What `amr` (RFC 8176) names where more than a password was given."""
-_SUBJECT_MAX = 255
-"""As the standard has it: what is longer is nobody's id, and an index takes only so much."""
+_MOST_OF_SUBJECT = 255
+"""By OpenID Connect Core, section 2."""
 _log = logging.getLogger("licenzy.sign_in")
 
 
@@ -73,6 +81,7 @@ class OpenIdProvider:
         self._redirect_uri = redirect_uri
         self._description: tuple[float, Mapping[str, Any]] = (0.0, {})
         """When it was read, and what it says: who opens the sign-in page must not make us ask each time."""
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
 
     def authorization_url(self, bound: Secrets, *, again: bool) -> str:
         """Where the person signs in there; `again` has them give their password although they are."""
@@ -92,10 +101,14 @@ class OpenIdProvider:
         try:
             with self._session() as session:
                 described = self._described(session)
-                tokens = session.fetch_token(
-                    described["token_endpoint"], code=code, code_verifier=bound.verifier, timeout=CALL_SECONDS
-                )
-                keys = self._read(session, described["jwks_uri"])
+                with self._asking():
+                    tokens = session.fetch_token(
+                        described["token_endpoint"],
+                        code=code,
+                        code_verifier=bound.verifier,
+                        timeout=CALL_SECONDS,
+                    )
+                    keys = self._read(session, described["jwks_uri"])
             return self._identity(self._checked(tokens["id_token"], keys, bound, now=now))
         except Exception as error:
             raise _refused("its answer could not be used", error) from error
@@ -119,11 +132,23 @@ class OpenIdProvider:
         if known and time.monotonic() - at < _DESCRIBED_SECONDS:
             return known
         address = f"{self._settings.issuer.rstrip('/')}/.well-known/openid-configuration"
-        described: dict[str, Any] = self._read(session, address)
+        with self._asking():
+            described: dict[str, Any] = self._read(session, address)
         if described.get("issuer") != self._settings.issuer:
             raise ValueError(f"it calls itself {described.get('issuer')!r}")
         self._description = (time.monotonic(), described)
         return described
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """One of the few turns to wait for the provider; what that lasts is not the database's time."""
+        if not self._slots.acquire(timeout=_PATIENCE_SECONDS):
+            raise TimeoutError("others wait for it already")
+        try:
+            with standing_still():
+                yield
+        finally:
+            self._slots.release()
 
     def _read(self, session: Any, address: str) -> Any:
         return _json(session.request("GET", address, timeout=CALL_SECONDS, withhold_token=True))
@@ -146,20 +171,23 @@ class OpenIdProvider:
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         email, amr, since = claims.get("email"), claims.get("amr"), claims.get("auth_time")
-        subject = str(claims["sub"])
-        if len(subject) > _SUBJECT_MAX or not subject.isprintable():
-            raise ValueError("its id of the person is none")
         verified = claims.get("email_verified") is True
         words = {each for each in amr if isinstance(each, str)} if isinstance(amr, list) else set()
         return Identity(
             issuer=self._settings.issuer,
-            subject=subject,
+            subject=_subject(claims["sub"]),
             email=email if isinstance(email, str) and verified else None,
             name=str(claims.get("name") or ""),
             role_claim=claims.get(self._settings.role_claim) if self._settings.role_claim else None,
             gave_second_factor=bool(words & _SECOND_FACTORS),
             authenticated_at=_instant(since),
         )
+
+
+def _subject(sub: object) -> str:
+    if not isinstance(sub, str) or not sub.isprintable() or not 0 < len(sub) <= _MOST_OF_SUBJECT:
+        raise ValueError("its id of the person is none")
+    return sub
 
 
 def _instant(seconds: object) -> datetime | None:

@@ -76,10 +76,14 @@ def open_session(
     user_id: str,
     device: Device,
     now: datetime,
+    authenticated_at: datetime | None = None,
     second_factor_at: datetime | None = None,
     method: SignInMethod = SignInMethod.PASSWORD,
 ) -> Opened:
-    """A new session for who has just proved who they are, and by a second factor where there is one."""
+    """A new session for who has proved who they are, and by a second factor where there is one.
+
+    That was just now, unless `authenticated_at` says otherwise.
+    """
     token = secrets.token_urlsafe(32)
     db.add(
         SignInSession(
@@ -88,7 +92,7 @@ def open_session(
             token_hash=rules.token_hash(token),
             created_at=now,
             last_seen_at=now,
-            authenticated_at=now,
+            authenticated_at=authenticated_at or now,
             second_factor_at=second_factor_at,
             method=method,
             expires_at=now + rules.SESSION_LIFE,

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlmodel import Session
+from sqlalchemy import delete
+from sqlmodel import Session, col, select
 
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
 from licenzy.kit.names import clean_name, name_problem
 from licenzy.kit.openid_settings import OpenIdSettings
-from licenzy.workspace import queries, rules
+from licenzy.workspace import queries, rules, team_rules
 from licenzy.workspace.audit import Actor, record
 from licenzy.workspace.challenges import SecondFactorNeeded, begin_challenge
 from licenzy.workspace.factor_queries import second_factors
+from licenzy.workspace.members import end_links
 from licenzy.workspace.models import Installation, Membership, Role, User
 from licenzy.workspace.openid_provider import Identity
 from licenzy.workspace.sessions import Device, Opened, end_sessions, open_session
 from licenzy.workspace.sign_in_models import ChallengeKind, ProviderIdentity, SignInMethod, SignInSession
+from licenzy.workspace.team_locks import locked_workspace
 
 CONFIRMED_FOR = timedelta(minutes=5)
 """How old a sign-in there may be that is to prove once more who somebody is."""
@@ -37,12 +41,15 @@ def sign_in_by_provider(
 
     A person is found by the provider's own id of them, else by an e-mail address that it has verified. Who
     has a second factor here still gives it, unless the provider says that it had one.
-    Raises ProviderSignInRefused, with a row in the audit log.
+    The session is as fresh as the provider says that its own is. Raises ProviderSignInRefused, with a row in
+    the audit log.
     """
     role = settings.role_of(identity.role_claim) if settings.role_claim else None
 
     def open_it(db: Session) -> Opened | SecondFactorNeeded:
-        user = _known(db, identity, now=now)
+        # Who joins, or gets another role, waits for the others who do: two tabs may come back together.
+        _lock_first_workspace(db)
+        user = _known(db, settings, identity, now=now)
         if settings.role_claim and role is None:
             raise ProviderSignInRefused(
                 f"Your account at {settings.name} has no access to Licenzy.",
@@ -67,6 +74,7 @@ def sign_in_by_provider(
             db,
             user_id=user.id,
             device=device,
+            authenticated_at=min(now, identity.authenticated_at or now),
             second_factor_at=now if identity.gave_second_factor else None,
             method=SignInMethod.SINGLE_SIGN_ON,
             now=now,
@@ -101,20 +109,55 @@ def confirm_by_provider(
         record(db, actor=actor, action="sign_in.confirmed", about=known.user_id, now=now)
 
 
-def _known(db: Session, identity: Identity, *, now: datetime) -> User | None:
-    known = db.get(ProviderIdentity, (identity.issuer, identity.subject))
+def unlink_provider(db: Session, *, actor: Actor, user_id: str, now: datetime) -> int:
+    """Forget as whom the provider knows a person; how many accounts there were.
+
+    For who has got another account there: the next sign-in with the person's address links that one.
+    """
+    mine = delete(ProviderIdentity).where(col(ProviderIdentity.user_id) == user_id)
+    unlinked = len(db.execute(mine.returning(col(ProviderIdentity.subject))).all())
+    if unlinked:
+        ended = end_sessions(db, user_id=user_id, except_id=None, now=now)
+        after = {"accounts": unlinked, "sessions_ended": ended}
+        record(db, actor=actor, action="provider_identity.unlinked", about=user_id, after=after, now=now)
+    return unlinked
+
+
+def _lock_first_workspace(db: Session) -> None:
+    installation = db.get(Installation, 1, populate_existing=True, with_for_update=True)
+    if installation is not None:
+        locked_workspace(db, installation.workspace_id)
+
+
+def _known(db: Session, settings: OpenIdSettings, identity: Identity, *, now: datetime) -> User | None:
+    """Whom the provider means, locked, so that nobody disables them or changes their factors meanwhile.
+
+    An address that was given to somebody else there does not lead to the account of who had it before.
+    """
+    known = db.get(ProviderIdentity, (identity.issuer, identity.subject), populate_existing=True)
     if known is not None:
         known.last_used_at = now
-        return db.get_one(User, known.user_id)
+        return db.get_one(User, known.user_id, populate_existing=True, with_for_update=True)
     address = rules.normal_email(identity.email) if identity.email else None
-    return queries.find_user(db, email=address) if address else None
+    user = queries.find_user(db, email=address) if address else None
+    if user is None:
+        return None
+    another = select(ProviderIdentity.subject).where(
+        ProviderIdentity.issuer == identity.issuer, ProviderIdentity.user_id == user.id
+    )
+    if db.exec(another.limit(1)).first() is not None:
+        raise ProviderSignInRefused(
+            f"Your e-mail address belongs to another account at {settings.name}.",
+            hint="If you are the same person, ask the operator of this server to unlink the old account.",
+        )
+    return db.get_one(User, user.id, populate_existing=True, with_for_update=True)
 
 
 def _joined(
     db: Session, settings: OpenIdSettings, identity: Identity, role: str | None, *, now: datetime
 ) -> User:
     address = rules.normal_email(identity.email) if identity.email else None
-    installation = db.get(Installation, 1, with_for_update=True)
+    installation = db.get(Installation, 1)
     if role is None:
         raise ProviderSignInRefused(
             "Nobody here has your e-mail address.", hint="Ask an admin of the workspace to invite you."
@@ -158,8 +201,11 @@ def _follow(db: Session, user: User, role: Role, *, device: Device, now: datetim
         db.add(Membership(workspace_id=workspace_id, user_id=user.id, role=role, created_at=now))
     elif membership.role in {role, Role.OWNER}:
         return
-    before = {"role": membership.role.value} if membership is not None else None
+    before, links = None, dict[str, Any]()
     if membership is not None:
+        before = {"role": membership.role.value}
+        if team_rules.is_lowered(membership.role, role):
+            links = end_links(db, workspace_id, user.id, now=now)
         membership.role = role
     record(
         db,
@@ -168,7 +214,7 @@ def _follow(db: Session, user: User, role: Role, *, device: Device, now: datetim
         about=user.id,
         workspace_id=workspace_id,
         before=before,
-        after={"role": role.value, "by": "provider"},
+        after={"role": role.value, "by": "provider", **links},
         now=now,
     )
 
@@ -201,6 +247,7 @@ def _shut_out(db: Session, identity: Identity, *, role_missing: bool, now: datet
     known = db.get(ProviderIdentity, (identity.issuer, identity.subject))
     if known is None or not role_missing:
         return
+    _lock_first_workspace(db)
     installation = db.get(Installation, 1)
     workspace_id = installation.workspace_id if installation else ""
     membership = db.get(Membership, (workspace_id, known.user_id))
@@ -208,6 +255,8 @@ def _shut_out(db: Session, identity: Identity, *, role_missing: bool, now: datet
         return
     if membership is not None:
         db.delete(membership)
+        db.flush()
+        links = end_links(db, workspace_id, known.user_id, now=now)
         record(
             db,
             actor=Actor(),
@@ -215,7 +264,7 @@ def _shut_out(db: Session, identity: Identity, *, role_missing: bool, now: datet
             about=known.user_id,
             workspace_id=workspace_id,
             before={"role": membership.role.value},
-            after={"by": "provider"},
+            after={"by": "provider", **links},
             now=now,
         )
     end_sessions(db, user_id=known.user_id, except_id=None, now=now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -15,16 +16,26 @@ from werkzeug.test import TestResponse
 
 from licenzy.db.unit_of_work import Database
 from licenzy.factory import create_app
+from licenzy.kit import deadline
 from licenzy.kit.openid_settings import OpenIdSettings
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
+from licenzy.workspace.actions import Device, locked_installation
 from licenzy.workspace.audit import Actor
+from licenzy.workspace.invitations import invite
+from licenzy.workspace.links import links_for
 from licenzy.workspace.models import AuditEntry, Membership, Role, User
+from licenzy.workspace.openid_provider import Identity, OpenIdProvider, ProviderRefused, Secrets
+from licenzy.workspace.queries import find_user
 from licenzy.workspace.second_factor import begin_app
 from licenzy.workspace.sign_in_models import TotpFactor
+from licenzy.workspace.single_sign_on import sign_in_by_provider, unlink_provider
+from licenzy.workspace.team import waiting_invitations
 from tests.support.cast import PASSWORD, Cast
 from tests.support.clock import StandingClock
 from tests.support.openid_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, query_of, running_issuer, sent_back
+from tests.support.ports import wait_until
+from tests.support.threads import join, number_waiting
 from tests.support.visits import csrf_token, location, sign_in
 
 NEW = {"email": "new@example.com", "email_verified": True, "name": "Newcomer", "groups": ["staff"]}
@@ -110,6 +121,73 @@ def test_who_loses_the_role_loses_their_sessions(
     assert actions(database)[-2:] == ["member.removed", "sign_in.failed"]
 
 
+def test_links_that_a_person_made_end_with_the_role_that_made_them(
+    visitor: FlaskClient, issuer: Issuer, runtime: Runtime, cast: Cast, clock: StandingClock
+) -> None:
+    for groups in (["billing"], ["guests"]):
+        issuer.claims = {**NEW, "groups": ["licenzy-admins"]}
+        through_provider(visitor, issuer)
+        with runtime.database.write() as db:
+            made_by = find_user(db, email="new@example.com")
+            assert made_by is not None
+            invite(
+                db,
+                links_for(runtime.settings, runtime.secret_box),
+                workspace_id=cast.owner.workspace_id,
+                email="second-self@example.com",
+                role=Role.ADMIN,
+                actor=Actor(made_by.id),
+                now=clock(),
+            )
+        issuer.claims = {**NEW, "groups": groups}
+        through_provider(visitor, issuer)
+        with runtime.database.read() as db:
+            assert len(waiting_invitations(db, workspace_id=cast.owner.workspace_id)) == 0, groups
+
+
+def test_an_address_given_to_somebody_else_does_not_open_the_account(
+    app: Flask, visitor: FlaskClient, issuer: Issuer, database: Database, clock: StandingClock
+) -> None:
+    issuer.claims = {**NEW, "groups": ["licenzy-admins"]}
+    through_provider(visitor, issuer)
+    issuer.claims = {**NEW, "sub": "person-2"}
+    heir = app.test_client()
+    refused = through_provider(heir, issuer)
+    assert refused.status_code == 403
+    assert "belongs to another account at Our company" in refused.text
+    assert people(database)["new@example.com"] is Role.ADMIN, "nothing is taken from who has the account"
+    with database.write() as db:
+        user = find_user(db, email="new@example.com")
+        assert user is not None
+        assert unlink_provider(db, actor=Actor(), user_id=user.id, now=clock()) == 1
+    assert visitor.get("/account").status_code == 303, "the sessions of before have ended"
+    assert through_provider(heir, issuer).status_code == 303
+    assert people(database)["new@example.com"] is Role.VIEWER
+
+
+def test_two_first_sign_ins_at_the_same_moment_make_one_person(
+    runtime: Runtime, issuer: Issuer, cast: Cast, clock: StandingClock
+) -> None:
+    assert runtime.settings.openid is not None
+    openid, database = runtime.settings.openid, runtime.database
+    identity = Identity(issuer.address, "person-1", "new@example.com", "N", ["staff"], False, None)
+    opened: list[object] = []
+
+    def come_back() -> None:
+        opened.append(sign_in_by_provider(database, openid, identity=identity, device=Device(), now=clock()))
+
+    threads = [threading.Thread(target=come_back) for _ in range(2)]
+    with database.write() as db:
+        locked_installation(db, now=clock())
+        for thread in threads:
+            thread.start()
+        if not database.is_sqlite:
+            wait_until(lambda: number_waiting(database) == 2, seconds=30, what="both wait for their turn")
+    join(*threads, seconds=30)
+    assert len(opened) == 2
+    assert list(people(database)).count("new@example.com") == 1
+
+
 def test_a_verified_address_is_the_person_who_has_it_here(
     app: Flask, visitor: FlaskClient, issuer: Issuer, database: Database
 ) -> None:
@@ -153,9 +231,9 @@ LIES: dict[str, dict[str, Any]] = {
     "no end": {"claims": {"exp": None}},
     "issued later": {"claims": {"iat": 4_000_000_000}},
     "no subject": {"claims": {"sub": None}},
-    "a subject that no database keeps": {"claims": {"sub": "person\0"}},
-    "an endless subject": {"claims": {"sub": "1" * 100_000}},
-    "signed in at no instant": {"claims": {"auth_time": 1e300}},
+    "subject that is no text": {"claims": {"sub": 7}},
+    "subject that no database holds": {"claims": {"sub": "person\0"}},
+    "password given in no year": {"claims": {"auth_time": 1e300}},
     "key": {"signs_with_another_key": True},
     "signed with the secret that both know": {"signs_with_the_secret": True},
     "calls itself otherwise": {"calls_itself": "https://accounts.example.com"},
@@ -234,6 +312,42 @@ def test_credentials_are_confirmed_there(
     issuer.claims |= {"sub": "person-1"}
     assert location(through_provider(visitor, issuer, start=start)) == "/account"
     assert "Location" not in visitor.post(page, data=key).headers, "its form is looked at"
+
+
+def test_a_session_is_as_fresh_as_that_at_the_provider(
+    visitor: FlaskClient, issuer: Issuer, cast: Cast, clock: StandingClock
+) -> None:
+    """Who signs out and in again without giving a password anywhere has proved nothing anew."""
+    given = {"email": "owner@example.com", "email_verified": True, "groups": ["staff"]}
+    issuer.claims = {**given, "auth_time": int((clock() - timedelta(hours=1)).timestamp())}
+    through_provider(visitor, issuer)
+    key = {"name": "backend", "csrf_token": csrf_token(visitor, "/account")}
+    answer = visitor.post(f"/projects/{cast.project_id}/test/api-keys", data=key)
+    assert location(answer).startswith("/account/confirm")
+
+
+def test_a_slow_provider_takes_neither_all_threads_nor_the_database_s_time(
+    issuer: Issuer, runtime: Runtime, clock: StandingClock
+) -> None:
+    assert runtime.settings.openid is not None
+    issuer.hangs_seconds = 0.7
+    provider = OpenIdProvider(runtime.settings.openid, redirect_uri="http://localhost/")
+    outcomes: list[str] = []
+
+    def begin() -> None:
+        with deadline.within(0.5):
+            try:
+                provider.authorization_url(Secrets.fresh(), again=False)
+            except ProviderRefused:
+                outcomes.append("refused")
+            else:
+                outcomes.append("in time" if deadline.seconds_left() else "too late")
+
+    threads = [threading.Thread(target=begin) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    join(*threads, seconds=30)
+    assert outcomes == ["refused"] * 2 + ["in time"] * 3
 
 
 @pytest.mark.parametrize("path", ["/sign-in/provider", "/sign-in/provider/return?code=x&state=y"])

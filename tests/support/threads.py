@@ -30,8 +30,13 @@ def join(*threads: threading.Thread, seconds: float) -> None:
 
 def somebody_waits(database: Database) -> bool:
     """Whether a session of this Postgres database waits for a lock."""
+    return number_waiting(database) > 0
+
+
+def number_waiting(database: Database) -> int:
+    """How many sessions of this Postgres database wait for a lock."""
     with database.read() as db:
-        return bool(db.execute(text(WAITING_FOR_LOCKS)).scalar_one())
+        return int(db.execute(text(WAITING_FOR_LOCKS)).scalar_one())
 
 
 def run_in_overlapping_transactions(
