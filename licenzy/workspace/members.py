@@ -49,7 +49,7 @@ def change_role(
         refuse_last_owner(db, workspace_id=workspace_id, without=user_id)
     member.membership.role = role
     db.flush()
-    links = _end_links(db, workspace_id, user_id, now=now) if team_rules.is_lowered(before, role) else {}
+    links = end_links(db, workspace_id, user_id, now=now) if team_rules.is_lowered(before, role) else {}
     record(
         db,
         actor=actor,
@@ -74,7 +74,7 @@ def remove_member(db: Session, *, workspace_id: str, user_id: str, actor: Actor,
         refuse_last_owner(db, workspace_id=workspace_id, without=user_id)
     db.delete(member.membership)
     db.flush()
-    links = _end_links(db, workspace_id, user_id, now=now)
+    links = end_links(db, workspace_id, user_id, now=now)
     record(
         db,
         actor=actor,
@@ -102,7 +102,7 @@ def disable_user(db: Session, *, workspace_id: str, user_id: str, actor: Actor, 
     member.user.disabled_at = now
     db.flush()
     end_sessions(db, user_id=user_id, except_id=None, now=now)
-    links = _end_links(db, None, user_id, now=now)
+    links = end_links(db, None, user_id, now=now)
     record(
         db,
         actor=actor,
@@ -171,7 +171,7 @@ def _other_person(db: Session, *, workspace_id: str, user_id: str, actor: Actor)
     return member
 
 
-def _end_links(db: Session, workspace_id: str | None, user_id: str, *, now: datetime) -> dict[str, Any]:
+def end_links(db: Session, workspace_id: str | None, user_id: str, *, now: datetime) -> dict[str, Any]:
     """Revoke the open links that a person made who may make no more of them, and perhaps kept; how many.
 
     In one workspace their invitations, or in all of them and those that reset passwords too.

@@ -102,7 +102,8 @@ def reset_by_link(
     """Set the password of the person whom the link is for, and end all their sessions; it opens none.
 
     A colleague's link works only while the colleague might still make it: who has kept one gets no account
-    that has risen above them, or that has come to open a workspace which is not theirs. Raises ResetLinkOver, and InvalidRequest with `fields`.
+    that has risen above them, or that has come to open a workspace which is not theirs.
+    Raises ResetLinkOver, and InvalidRequest with `fields`.
     """
     with database.read() as db:
         found = queries.open_reset_by_token(db, token=token, now=now)

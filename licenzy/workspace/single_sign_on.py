@@ -11,10 +11,11 @@ from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
 from licenzy.kit.names import clean_name, name_problem
 from licenzy.kit.openid_settings import OpenIdSettings
-from licenzy.workspace import queries, rules
+from licenzy.workspace import queries, rules, team_rules
 from licenzy.workspace.audit import Actor, record
 from licenzy.workspace.challenges import SecondFactorNeeded, begin_challenge
 from licenzy.workspace.factor_queries import second_factors
+from licenzy.workspace.members import end_links
 from licenzy.workspace.models import Installation, Membership, Role, User
 from licenzy.workspace.openid_provider import Identity
 from licenzy.workspace.sessions import Device, Opened, end_sessions, open_session
@@ -43,6 +44,10 @@ def sign_in_by_provider(
 
     def open_it(db: Session) -> Opened | SecondFactorNeeded:
         user = _known(db, identity, now=now)
+        if user is None:
+            # Whoever joins holds this row: a newcomer's second sign-in finds whom the first made.
+            db.get(Installation, 1, with_for_update=True)
+            user = _known(db, identity, now=now)
         if settings.role_claim and role is None:
             raise ProviderSignInRefused(
                 f"Your account at {settings.name} has no access to Licenzy.",
@@ -105,16 +110,22 @@ def _known(db: Session, identity: Identity, *, now: datetime) -> User | None:
     known = db.get(ProviderIdentity, (identity.issuer, identity.subject))
     if known is not None:
         known.last_used_at = now
-        return db.get_one(User, known.user_id)
+        return _locked(db, known.user_id)
     address = rules.normal_email(identity.email) if identity.email else None
-    return queries.find_user(db, email=address) if address else None
+    user = queries.find_user(db, email=address) if address else None
+    return _locked(db, user.id) if user else None
+
+
+def _locked(db: Session, user_id: str) -> User:
+    """The person, held until the transaction ends: nobody meanwhile disables them or adds a second factor."""
+    return db.get_one(User, user_id, populate_existing=True, with_for_update=True)
 
 
 def _joined(
     db: Session, settings: OpenIdSettings, identity: Identity, role: str | None, *, now: datetime
 ) -> User:
     address = rules.normal_email(identity.email) if identity.email else None
-    installation = db.get(Installation, 1, with_for_update=True)
+    installation = db.get(Installation, 1)
     if role is None:
         raise ProviderSignInRefused(
             "Nobody here has your e-mail address.", hint="Ask an admin of the workspace to invite you."
@@ -159,7 +170,10 @@ def _follow(db: Session, user: User, role: Role, *, device: Device, now: datetim
     elif membership.role in {role, Role.OWNER}:
         return
     before = {"role": membership.role.value} if membership is not None else None
+    links = {}
     if membership is not None:
+        if team_rules.is_lowered(membership.role, role):
+            links = end_links(db, workspace_id, user.id, now=now)
         membership.role = role
     record(
         db,
@@ -168,7 +182,7 @@ def _follow(db: Session, user: User, role: Role, *, device: Device, now: datetim
         about=user.id,
         workspace_id=workspace_id,
         before=before,
-        after={"role": role.value, "by": "provider"},
+        after={"role": role.value, "by": "provider", **links},
         now=now,
     )
 
@@ -208,6 +222,7 @@ def _shut_out(db: Session, identity: Identity, *, role_missing: bool, now: datet
         return
     if membership is not None:
         db.delete(membership)
+        links = end_links(db, workspace_id, known.user_id, now=now)
         record(
             db,
             actor=Actor(),
@@ -215,7 +230,7 @@ def _shut_out(db: Session, identity: Identity, *, role_missing: bool, now: datet
             about=known.user_id,
             workspace_id=workspace_id,
             before={"role": membership.role.value},
-            after={"by": "provider"},
+            after={"by": "provider", **links},
             now=now,
         )
     end_sessions(db, user_id=known.user_id, except_id=None, now=now)
