@@ -136,12 +136,12 @@ def enable_user(db: Session, *, workspace_id: str, user_id: str, actor: Actor, n
     return True
 
 
-def refuse_foreign_person(db: Session, member: TeamMember, *, actor: Actor, lowest: Role) -> None:
+def refuse_foreign_person(db: Session, *, user_id: str, actor: Actor, lowest: Role) -> None:
     """Raise BelongsElsewhere unless who acts has the role `lowest`, and may act on the person, in each of
     the person's workspaces: an account opens all of them."""
     if actor.user_id is None:
         return
-    for workspace_id, their in locked_workspaces_of(db, user_id=member.user.id).items():
+    for workspace_id, their in locked_workspaces_of(db, user_id=user_id).items():
         try:
             own = acting_role(db, workspace_id, actor)
         except MemberNotFound:
@@ -160,7 +160,7 @@ def locked_account(db: Session, *, workspace_id: str, user_id: str, actor: Actor
     if member.acting is not Role.OWNER:
         message = f"This needs the role owner, and your role is {member.acting.value}."
         raise RoleTooLow(message, needed=Role.OWNER)
-    refuse_foreign_person(db, member, actor=actor, lowest=Role.OWNER)
+    refuse_foreign_person(db, user_id=user_id, actor=actor, lowest=Role.OWNER)
     return member
 
 

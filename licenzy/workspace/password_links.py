@@ -78,7 +78,7 @@ def issue_reset(
         raise InvalidRequest("This is your own account.", hint="Change your password on My account.")
     if member.user.disabled_at is not None:
         raise InvalidRequest("This person is disabled.", hint="Enable them first.")
-    members.refuse_foreign_person(db, member, actor=actor, lowest=Role.ADMIN)
+    members.refuse_foreign_person(db, user_id=user_id, actor=actor, lowest=Role.ADMIN)
     link = links.make("password-reset")
     _add(db, link, user_id=user_id, issued_by=actor.user_id, now=now)
     issuer = db.get(User, actor.user_id) if actor.user_id else None
@@ -101,6 +101,8 @@ def reset_by_link(
 ) -> None:
     """Set the password of the person whom the link is for, and end all their sessions; it opens none.
 
+    A colleague's link works only while the colleague might still make it: who has kept one gets no account
+    that has risen above them, or that has come to open a workspace which is not theirs.
     Raises ResetLinkOver, and InvalidRequest with `fields`.
     """
     with database.read() as db:
@@ -112,11 +114,18 @@ def reset_by_link(
     password_hash = hasher.hash(password)
 
     def work(db: Session) -> None:
+        locked_workspaces_of(db, user_id=user.id)
         db.get_one(User, user.id, populate_existing=True, with_for_update=True)
         still = queries.open_reset_by_token(db, token=token, now=now)
         if still is None:
             raise ResetLinkOver
-        reset = db.get_one(PasswordReset, still[0].id)
+        reset = still[0]
+        if reset.issued_by is not None:
+            issuer = Actor(reset.issued_by)
+            try:
+                members.refuse_foreign_person(db, user_id=user.id, actor=issuer, lowest=Role.ADMIN)
+            except members.BelongsElsewhere:
+                raise ResetLinkOver from None
         actions.set_password(db, user_id=user.id, password_hash=password_hash, now=now)
         reset.used_at = now
         db.flush()

@@ -24,7 +24,7 @@ from tests.support.clock import START
 from tests.support.statements import statements_sent
 from tests.support.threads import join
 from tests.workspace.people import HASHER, actions_recorded, sign_in
-from tests.workspace.test_members import add, join_elsewhere, remove
+from tests.workspace.test_members import add, change, join_elsewhere, remove
 
 NEW = "an entirely new one"
 LATER = START + timedelta(seconds=1)
@@ -196,6 +196,20 @@ def test_the_links_of_who_is_removed_end(database: Database, links: Links, cast:
     remove(database, cast, cast.owner.user_id, admin)
     with pytest.raises(ResetLinkOver):
         use(database, link.url)
+
+
+def test_a_link_ends_when_its_maker_may_no_more_act_on_the_person(
+    database: Database, links: Links, cast: Cast
+) -> None:
+    admin, risen, elsewhere = (add(database, cast, name, Role.ADMIN) for name in ("admin", "risen", "gone"))
+    kept = [issue(database, links, cast, admin, each) for each in (risen, elsewhere)]
+    change(database, cast, cast.owner.user_id, risen, Role.OWNER)
+    join_elsewhere(database, cast, elsewhere)
+    for link in kept:
+        with pytest.raises(ResetLinkOver):
+            use(database, link.url)
+    change(database, cast, cast.owner.user_id, risen, Role.ADMIN)
+    use(database, kept[0].url)
 
 
 def test_of_several_uses_at_once_one_sets_the_password(database: Database, links: Links, cast: Cast) -> None:
