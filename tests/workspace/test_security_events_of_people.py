@@ -352,6 +352,10 @@ def app_of_newcomer(stage: Stage) -> None:
     stage.secrets += [secret, *codes]
 
 
+def unlink_newcomer(stage: Stage, _made: object) -> None:
+    stage.command("users", "unlink-provider", "--email", "newcomer@example.com")
+
+
 SIGNED_IN = frozenset({"sign_in.succeeded"})
 PROVIDER = [
     of_person(
@@ -361,6 +365,7 @@ PROVIDER = [
         besides=SIGNED_IN | {"member.added"},
     ),
     of_person("sign_in.identity_accepted", through_provider, prepare=app_of_newcomer, actor="newcomer"),
+    of_person("provider_identity.unlinked", unlink_newcomer, actor=None),
 ]
 
 
