@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NAME = "Licenzy"
 _SECONDS = 300
+_ID_MAX = 1023
+"""In bytes, as the standard has it: an index takes only so much."""
 
 
 class PasskeyRefused(InvalidRequest):
@@ -119,8 +121,10 @@ def verified_creation(party: RelyingParty, credential: str, challenge: bytes) ->
             expected_origin=party.origin,
             require_user_verification=True,
         )
-    except (WebAuthnException, ValueError, LookupError, TypeError):
+    except (WebAuthnException, ValueError, LookupError, TypeError, RecursionError):
         raise PasskeyRefused from None
+    if len(made.credential_id) > _ID_MAX:
+        raise PasskeyRefused
     return NewKey(
         credential_id=bytes_to_base64url(made.credential_id),
         public_key=bytes_to_base64url(made.credential_public_key),
@@ -136,7 +140,7 @@ def credential_id_of(credential: str) -> str:
 
     try:
         return bytes_to_base64url(parse_authentication_credential_json(credential).raw_id)
-    except (WebAuthnException, ValueError, LookupError, TypeError):
+    except (WebAuthnException, ValueError, LookupError, TypeError, RecursionError):
         raise PasskeyRefused from None
 
 
@@ -159,7 +163,7 @@ def verified_count(party: RelyingParty, passkey: Passkey, credential: str, chall
             credential_current_sign_count=passkey.sign_count,
             require_user_verification=True,
         )
-    except (WebAuthnException, ValueError, LookupError, TypeError):
+    except (WebAuthnException, ValueError, LookupError, TypeError, RecursionError):
         raise PasskeyRefused from None
     return answer.new_sign_count
 

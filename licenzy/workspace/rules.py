@@ -63,7 +63,8 @@ def normal_email(text: str) -> str | None:
         parts = validate_email(text.strip(), check_deliverability=False)
     except EmailNotValidError:
         return None
-    return parts.normalized.lower()
+    # Mail programs, and the library that sends our mail, would read `=?…?=` as another, encoded address.
+    return None if "=?" in parts.local_part else parts.normalized.lower()
 
 
 def same_token(expected: str, given: str) -> bool:

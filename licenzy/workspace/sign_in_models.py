@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import JSON, Index
+from sqlalchemy import JSON, BigInteger, Index
 from sqlmodel import Field
 
 from licenzy.db.columns import Instant, Word
@@ -130,7 +130,8 @@ class Passkey(Table, table=True):
     """Base64url, as browsers send it."""
     public_key: str
     """COSE, in base64url."""
-    sign_count: int = 0
+    sign_count: int = Field(default=0, sa_type=BigInteger)
+    """Its standard has 32 bits without a sign for it."""
     transports: list[str] = Field(default=[], sa_type=JSON)
     created_at: datetime = Field(sa_type=Instant)
     last_used_at: datetime | None = Field(default=None, sa_type=Instant)

@@ -220,6 +220,28 @@ def test_a_role_is_changed_and_the_last_owner_stays(
     assert owner.get(team).status_code == 404
 
 
+@pytest.mark.parametrize("sent", [{}, {"role": ""}, {"role": "boss"}])
+def test_what_is_no_role_lowers_and_invites_nobody(
+    owner: FlaskClient, cast: Cast, database: Database, team: str, sent: dict[str, str]
+) -> None:
+    person = f"{team}/{cast.colleague.user_id}"
+    press(owner, person, "/role", role="admin")
+    form = {**sent, "csrf_token": csrf_token(owner, "/account")}
+    assert "No role was chosen" in _refused(owner, f"{person}/role", form)
+    if sent:
+        assert "Choose a role." in _refused(owner, f"{team}/invitations", {**form, "email": NEWCOMER})
+    with database.read() as db:
+        membership = db.get_one(Membership, (cast.owner.workspace_id, cast.colleague.user_id))
+        assert membership.role is Role.ADMIN
+        assert not db.exec(select(Invitation)).all()
+
+
+def _refused(client: FlaskClient, path: str, form: dict[str, str]) -> str:
+    answer = client.post(path, data=form)
+    assert answer.status_code == 422
+    return answer.text
+
+
 def test_who_is_removed_or_disabled_is_out_at_once(
     app: Flask, owner: FlaskClient, cast: Cast, database: Database, team: str
 ) -> None:

@@ -37,9 +37,11 @@ def context(database: Database, runtime: Runtime) -> PasskeyContext:
     return PasskeyContext(database, runtime.secret_box, party)
 
 
-def created(context: PasskeyContext, person: Person, **wrong: Any) -> tuple[SecurityKey, list[str]]:
+def created(
+    context: PasskeyContext, person: Person, *, key: SecurityKey | None = None, **wrong: Any
+) -> tuple[SecurityKey, list[str]]:
     """A passkey of a person's, and the recovery codes that came with it."""
-    key, actor = SecurityKey(), Actor(person.user_id)
+    key, actor = key or SecurityKey(), Actor(person.user_id)
     with context.database.write() as db:
         opened = open_session(db, user_id=person.user_id, device=HOME, now=START)
     session_id = session_of(context.database, opened).session_id
@@ -154,7 +156,9 @@ def test_a_creation_that_is_not_as_asked_is_refused(
         '{"id": 1}',
         '{"id":"AA","rawId":"AA","type":"public-key","response":{}}',
         "\x00",
+        "[" * 20_000,
     ],
+    ids=lambda sent: sent[:8],
 )
 def test_odd_answers_are_refused(context: PasskeyContext, cast: Cast, sent: str) -> None:
     question = passkeys.begin_passkey_sign_in(context, ip=None, now=START)
@@ -174,6 +178,15 @@ def test_odd_parts_of_a_good_answer_are_refused(context: PasskeyContext, cast: C
                 passkeys.sign_in_with_passkey(
                     context, PasskeyAnswer(question.token, json.dumps(answer)), device=HOME, now=START
                 )
+
+
+def test_counters_have_32_bits_and_ids_1023_bytes(context: PasskeyContext, cast: Cast) -> None:
+    key, _codes = created(context, cast.owner, count=2**32 - 2)
+    signed_in(context, key, count=2**32 - 1)
+    key = SecurityKey()
+    key.id = bytes(1024)
+    with pytest.raises(PasskeyRefused):
+        created(context, cast.owner, key=key)
 
 
 def test_an_answer_is_not_taken_twice(context: PasskeyContext, cast: Cast) -> None:

@@ -78,6 +78,9 @@ def test_it_refuses_what_is_known_of_the_person(password: str) -> None:
         ("two@signs@example.com", None),
         ("", None),
         ("ada@example.com\r\nBcc: x@example.com", None),
+        ("=?utf-8?q?x=0D=0ABcc=3Aeve?=@example.com", None),
+        ("=?utf-8?q?eve?=@example.com", None),
+        ("a=b?c@example.com", "a=b?c@example.com"),
     ],
 )
 def test_addresses_have_one_form(text: str, normal: str | None) -> None:

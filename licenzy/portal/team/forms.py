@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wtforms import EmailField, SelectField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Length
+from wtforms.validators import InputRequired, Length, ValidationError
 
 from licenzy.portal.forms import PortalForm
 from licenzy.workspace.models import Role
@@ -36,11 +36,17 @@ class InviteForm(PortalForm):
         self.role.choices = _choices(roles)
         self.role.validate_choice = False
 
+    def validate_role(self, field: SelectField) -> None:
+        """What is no role is not taken for the lowest one."""
+        if field.data not in set(Role):
+            raise ValidationError("Choose a role.")
+
     @property
     def chosen(self) -> Role:
-        """The role that was chosen; the lowest where it is none."""
-        return Role(self.role.data) if self.role.data in set(Role) else Role.VIEWER
+        """The role that was chosen, once the form is valid."""
+        return Role(self.role.data)
 
 
 class RoleForm(InviteForm):
     email = None
+    role = SelectField("Role", validators=[InputRequired("Choose a role.")])

@@ -53,6 +53,8 @@ def set_member_role(member: WorkspaceMember, user_id: str) -> ResponseReturnValu
     form, parts = RoleForm(), runtime()
     form.offer(roles_to_give(member.role))
     person = _member_or_404(member, user_id)
+    if not form.validate():
+        abort(422, "No role was chosen, so nothing was changed. Go back and choose one.")
     _do(
         member,
         lambda db: change_role(

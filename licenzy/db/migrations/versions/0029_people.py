@@ -52,7 +52,7 @@ def upgrade() -> None:
     sa.Column('name', sa.String(), nullable=False),
     sa.Column('credential_id', sa.String(), nullable=False),
     sa.Column('public_key', sa.String(), nullable=False),
-    sa.Column('sign_count', sa.Integer(), nullable=False),
+    sa.Column('sign_count', sa.BigInteger(), nullable=False),
     sa.Column('transports', sa.JSON(), nullable=False),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.Column('last_used_at', sa.BigInteger(), nullable=True),
