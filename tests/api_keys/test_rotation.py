@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import actions, queries
 from licenzy.api_keys.models import ApiKey, KeyScope
-from licenzy.api_keys.rules import presented_hash
+from licenzy.api_keys.rules import last_moment, presented_hash
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.projects.scope import Scope
@@ -55,6 +55,14 @@ def test_the_successor_has_the_name_the_scopes_and_the_lifetime(
     assert after.key_hash == presented_hash(rotated.token)
     assert (before.replaced_by, before.expires_at) == (after.id, START + 11 * DAY)
     assert before.revoked_at is None
+
+
+def test_the_successor_of_a_key_without_a_foreseeable_end_has_none_either(
+    database: Database, scope: Scope, clock: StandingClock
+) -> None:
+    old = made(database, scope, expires_at=last_moment(date.max))
+    clock.advance(days=1)
+    assert rotate(database, scope, old, clock).new.expires_at == last_moment(date.max)
 
 
 @pytest.mark.parametrize(
