@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
@@ -126,6 +127,25 @@ def test_of_rotations_at_the_same_time_one_makes_a_key(
         assert len(queries.keys(db, scope)) == 2
         rows = db.exec(select(AuditEntry).where(col(AuditEntry.action) == "api_key.rotated")).all()
     assert len(rows) == 1
+
+
+def test_a_key_that_is_revoked_twice_at_once_is_revoked_by_the_first(
+    database: Database, scope: Scope, clock: StandingClock
+) -> None:
+    key = made(database, scope)
+
+    def revoke(number: int) -> None:
+        with database.write() as db:
+            now = START + number * DAY
+            actions.revoke_key(db, scope, key_id=key.id, actor=Actor(f"usr_{number}"), now=now)
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(revoke, range(3)))
+    with database.read() as db:
+        [row] = db.exec(select(AuditEntry).where(col(AuditEntry.action) == "api_key.revoked")).all()
+        revoked_at = queries.key(db, scope, key_id=key.id).revoked_at
+    assert revoked_at == row.at
 
 
 def test_a_key_of_elsewhere_is_not_found(
