@@ -123,8 +123,16 @@ def last_moment(day: date) -> datetime:
 
 
 def successor_expires_at(key: Lived, now: datetime) -> datetime | None:
-    """When a key expires that replaces this one `now`: it lives as long as the old one was to live."""
-    return None if key.expires_at is None else now + (key.expires_at - key.created_at)
+    """When a key expires that replaces this one `now`: it lives as long as the old one was to live.
+
+    One that was to live until the calendar ends does so too.
+    """
+    if key.expires_at is None:
+        return None
+    try:
+        return now + (key.expires_at - key.created_at)
+    except OverflowError:
+        return last_moment(date.max)
 
 
 def ends_after(key: Lived, overlap: timedelta, now: datetime) -> datetime:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from licenzy.cli.error_handling import json_option, print_json
+from licenzy.cli.error_handling import LicenzyCommand, json_option, print_json
 from licenzy.cli.projects import require_project
 from licenzy.cli.wiring import Wiring, pass_wiring
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
-@click.command()
+@click.command(cls=LicenzyCommand)
 @click.option("--workspace", "workspace_id", help="The ID of a workspace (wsp_…). Without it, the first one.")
 @click.option("--project", "project_id", help="Only what was done in this project (prj_…).")
 @click.option("--mode", type=click.Choice(["test", "live"]), help="Only what was done in this mode.")
@@ -62,7 +63,7 @@ def audit(
     with wiring.migrated_runtime().database.read() as db:
         place = _workspace(db, workspace_id, project_id)
         shown = 0
-        for entry in islice(all_entries(db, wanted, workspace_id=place), limit):
+        for entry in islice(all_entries(db, wanted, workspace_id=place), min(limit, sys.maxsize)):
             shown += 1
             if as_json:
                 print_json(entry_json(entry))
@@ -91,7 +92,7 @@ def _workspace(db: Session, workspace_id: str | None, project_id: str | None) ->
             )
         return workspace_id
     if project_id is not None:
-        require_project(db, project_id)
+        require_project(db, project_id, archived_too=True)
         return db.get_one(Project, project_id).workspace_id
     installation = db.get(Installation, 1)
     if installation is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,22 @@ class LicenzyCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> object:
         with _click_errors():
+            self._refuse_broken_text(ctx)
             return super().invoke(ctx)
+
+    def _refuse_broken_text(self, ctx: click.Context) -> None:
+        """Raise BadParameter for bytes that are no UTF-8: only paths may have such."""
+        for param in self.params:
+            if isinstance(param.type, (click.Path, click.File)):
+                continue
+            value = ctx.params.get(param.name or "")
+            texts = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(each, str) and _SURROGATE.search(each) for each in texts):
+                raise click.BadParameter("This is not valid UTF-8.", ctx=ctx, param=param)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes on the command line that are no UTF-8."""
 
 
 class LicenzyGroup(click.Group):

@@ -52,6 +52,16 @@ def within(seconds: float) -> AbstractContextManager[None]:
 
 
 @contextmanager
+def for_each_wait() -> Iterator[None]:
+    """Have each single wait in the block take up to WAIT_SECONDS: for files, as long as they may be."""
+    token = _ends_at.set(None)
+    try:
+        yield
+    finally:
+        _ends_at.reset(token)
+
+
+@contextmanager
 def standing_still() -> Iterator[None]:
     """For waiting for somebody else, such as Stripe: what the block lasts is added to the deadline."""
     began = time.monotonic()

@@ -67,6 +67,14 @@ def to_instant(local: datetime, place: tzinfo) -> datetime:
         return (datetime.min if local.year == 1 else datetime.max).replace(tzinfo=UTC)
 
 
+def to_local(at: datetime, place: tzinfo) -> datetime:
+    """What clocks there show at an instant; where that is beyond the calendar, the end of it."""
+    try:
+        return at.astimezone(place)
+    except OverflowError:
+        return (datetime.min if at.year == 1 else datetime.max).replace(tzinfo=place)
+
+
 def days_there(
     first: date | None, last: date | None, place: tzinfo
 ) -> tuple[datetime | None, datetime | None]:

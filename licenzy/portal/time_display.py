@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, tzinfo
 
 from flask import g, has_request_context
 
-from licenzy.kit.time_zones import UTC_NAME, days_there, to_instant, zone, zone_label
+from licenzy.kit.time_zones import UTC_NAME, days_there, to_instant, to_local, zone, zone_label
 from licenzy.portal.sessions import signed_in_user
 from licenzy.runtime import runtime
 from licenzy.workspace.models import DateFormat, Workspace
@@ -29,7 +29,7 @@ class TimeDisplay:
 
     def local(self, at: datetime) -> datetime:
         """What clocks there show."""
-        return at.astimezone(self.zone)
+        return to_local(at, self.zone)
 
     def entered(self, local: datetime) -> datetime:
         """The instant that somebody means who enters this time, in UTC."""

@@ -88,9 +88,8 @@ def all_entries(db: Session, wanted: AuditFilter, *, workspace_id: str) -> Itera
 
 
 def entry_of(db: Session, *, workspace_id: str, entry_id: str) -> AuditEntry | None:
-    """The entry with this id, where it is one of what was done in the workspace."""
-    wanted = (AuditEntry.id == entry_id, AuditEntry.workspace_id == workspace_id)
-    return db.exec(select(AuditEntry).where(*wanted)).first()
+    """The entry with this id, unless it is another workspace's."""
+    return db.exec(select(AuditEntry).where(AuditEntry.id == entry_id, _is_no_other_s(workspace_id))).first()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +222,14 @@ def _edge(db: Session, place: Place, workspace_id: str) -> tuple[bool, list[Colu
 
 def _at(db: Session, workspace_id: str, entry_id: str) -> datetime | None:
     """When an entry was made, unless it is another workspace's."""
+    mine = (AuditEntry.id == entry_id, _is_no_other_s(workspace_id))
+    return db.exec(select(AuditEntry.at).where(*mine)).first()
+
+
+def _is_no_other_s(workspace_id: str) -> ColumnElement[bool]:
+    """Older versions noted no workspace, and what people do outside of all has none."""
     of = col(AuditEntry.workspace_id)
-    mine = or_(of == workspace_id, of.is_(None))
-    return db.exec(select(AuditEntry.at).where(AuditEntry.id == entry_id, mine)).first()
+    return or_(of == workspace_id, of.is_(None))
 
 
 def _nearest(

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import update
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.workspace.audit import Actor, record
+from licenzy.workspace.models import AuditEntry
 from tests.api.bad_requests import bearer
 from tests.support.cast import Cast, make_key
 from tests.support.clock import START
@@ -32,7 +34,13 @@ def token(database: Database, cast: Cast) -> str:
         return make_key(db, project_id=cast.project_id, scopes="audit")[1]
 
 
-def test_pages_of_one_project_and_mode(client: FlaskClient, token: str, cast: Cast) -> None:
+@pytest.mark.parametrize("by_an_older_version", [False, True])
+def test_pages_of_one_project_and_mode(
+    client: FlaskClient, token: str, database: Database, cast: Cast, by_an_older_version: bool
+) -> None:
+    if by_an_older_version:
+        with database.write() as db:
+            db.execute(update(AuditEntry).values(workspace_id=None))
     seen, cursor, pages = [], "", 0
     while True:
         answer = client.get(f"/v1/audit?limit=2{cursor}", headers=bearer(token))

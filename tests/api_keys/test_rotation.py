@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from sqlmodel import col, select
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import actions, queries
 from licenzy.api_keys.models import ApiKey, KeyScope
-from licenzy.api_keys.rules import presented_hash
+from licenzy.api_keys.rules import last_moment, presented_hash
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.projects.scope import Scope
@@ -55,6 +56,14 @@ def test_the_successor_has_the_name_the_scopes_and_the_lifetime(
     assert after.key_hash == presented_hash(rotated.token)
     assert (before.replaced_by, before.expires_at) == (after.id, START + 11 * DAY)
     assert before.revoked_at is None
+
+
+def test_the_successor_of_a_key_without_a_foreseeable_end_has_none_either(
+    database: Database, scope: Scope, clock: StandingClock
+) -> None:
+    old = made(database, scope, expires_at=last_moment(date.max))
+    clock.advance(days=1)
+    assert rotate(database, scope, old, clock).new.expires_at == last_moment(date.max)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +127,25 @@ def test_of_rotations_at_the_same_time_one_makes_a_key(
         assert len(queries.keys(db, scope)) == 2
         rows = db.exec(select(AuditEntry).where(col(AuditEntry.action) == "api_key.rotated")).all()
     assert len(rows) == 1
+
+
+def test_a_key_that_is_revoked_twice_at_once_is_revoked_by_the_first(
+    database: Database, scope: Scope, clock: StandingClock
+) -> None:
+    key = made(database, scope)
+
+    def revoke(number: int) -> None:
+        with database.write() as db:
+            now = START + number * DAY
+            actions.revoke_key(db, scope, key_id=key.id, actor=Actor(f"usr_{number}"), now=now)
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(revoke, range(3)))
+    with database.read() as db:
+        [row] = db.exec(select(AuditEntry).where(col(AuditEntry.action) == "api_key.revoked")).all()
+        revoked_at = queries.key(db, scope, key_id=key.id).revoked_at
+    assert revoked_at == row.at
 
 
 def test_a_key_of_elsewhere_is_not_found(

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
-from licenzy.api_keys.actions import create_key
+from licenzy.api_keys.actions import create_key, rotate_key
 from licenzy.api_keys.models import ApiKey
 from licenzy.archiving.actions import (
     ProjectNotArchived,
@@ -109,6 +109,8 @@ def test_an_archived_project_gets_no_keys_and_endpoints(runtime: Runtime, cast: 
     context = EndpointContext(scope, Actor(), START)
     with pytest.raises(ProjectArchived), runtime.database.write() as db:
         create_key(db, scope, name="late", created_by=None, now=START)
+    with pytest.raises(ProjectArchived), runtime.database.write() as db:
+        rotate_key(db, scope, key_id="key_1", overlap=timedelta(0), actor=Actor(), now=START)
     with pytest.raises(ProjectArchived), runtime.database.write() as db:
         resume_endpoint(db, context, endpoint_id=endpoint.id)
     with pytest.raises(ProjectArchived), runtime.database.write() as db:

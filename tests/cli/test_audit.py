@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from licenzy.alignment.modes import Mode
+from licenzy.archiving.actions import archive_project
 from licenzy.db.unit_of_work import Database
 from licenzy.workspace.audit import Actor, record
 from tests.cli.test_commands import run  # noqa: F401
@@ -69,3 +70,14 @@ def test_a_person_reads_words(run: Run, logged: Cast) -> None:  # noqa: F811
     refused = run("audit", "--workspace", "wsp_none")
     assert refused.exit_code == 1
     assert "This workspace does not exist." in refused.output
+
+
+def test_the_log_of_an_archived_project_is_read(
+    run: Run,  # noqa: F811
+    database: Database,
+    logged: Cast,
+) -> None:
+    with database.write() as db:
+        archive_project(db, actor=Actor(), project_id=logged.project_id, now=START)
+    shown = abouts(run, "--project", logged.project_id, "--limit", "99999999999999999999")
+    assert shown == [logged.project_id, "second", "first"]

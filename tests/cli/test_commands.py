@@ -130,6 +130,20 @@ def test_an_unknown_project_is_one_sentence(run: Run, arguments: tuple[str, ...]
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("forget", "caf\udce9", "--project", "p", "--mode", "test", "--yes"),
+        ("keys", "rotate", "\udcff"),
+        ("audit", "--action", "api_key.created", "--action", "\udcff"),
+        ("audit", "--project", "\udcff"),
+    ],
+)
+def test_bytes_that_are_no_text_are_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stderr.count("not valid UTF-8")) == (2, 1)
+
+
 def commands(group: click.Group, path: str = "licenzy") -> Iterator[tuple[str, click.Command]]:
     for name, command in group.commands.items():
         yield f"{path} {name}", command

@@ -77,6 +77,7 @@ def test_what_is_written_is_read_and_is_no_formula() -> None:
     text = as_csv(["email", "subject_ref"], [["a@x.com", name] for name in names])
     assert not any(line.split(",", 1)[1][:1] in "=+-@" for line in text.splitlines()[1:])
     assert refs(text.encode()) == names
+    assert all(f"'{begin}=1" in as_csv(["a"], [[f"{begin}=1"]]) for begin in "\t\r\n")
 
 
 def test_random_bytes() -> None:

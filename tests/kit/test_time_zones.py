@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from licenzy.kit.time_zones import to_instant, zone, zone_label, zone_names
+from licenzy.kit.time_zones import to_instant, to_local, zone, zone_label, zone_names
 
 
 def test_there_are_zones_to_choose_from() -> None:
@@ -54,3 +54,10 @@ def test_a_time_beyond_the_calendar_is_an_end_of_it() -> None:
     assert to_instant(first, zone("Asia/Tokyo")) == datetime.min.replace(tzinfo=UTC)
     assert to_instant(last, zone("America/New_York")) == datetime.max.replace(tzinfo=UTC)
     assert to_instant(last, zone("Asia/Tokyo")) == datetime(9999, 12, 31, 14, 59, tzinfo=UTC)
+
+
+def test_an_instant_that_no_calendar_there_has_is_shown_as_its_end() -> None:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    assert to_local(last, zone("Asia/Tokyo")).replace(tzinfo=None) == datetime.max
+    assert to_local(first, zone("America/New_York")).replace(tzinfo=None) == datetime.min
+    assert zone_label(to_local(last, zone("Asia/Tokyo"))) == "JST"

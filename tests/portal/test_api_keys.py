@@ -14,6 +14,7 @@ from licenzy.api_keys.rules import presented_hash
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
+from licenzy.workspace.models import Workspace
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_key
 from tests.support.clock import START, StandingClock
@@ -93,6 +94,16 @@ def test_scopes_and_the_last_day_are_chosen(pages: SidePages, database: Database
         page = pages.get(path).text
         assert '<code class="scope">read</code> <code class="scope">audit</code>' in page
         assert "9 March 2031" in page or "9 Mar 2031" in page, path
+
+
+def test_a_key_may_live_as_long_as_the_calendar(pages: SidePages, database: Database, cast: Cast) -> None:
+    with database.write() as db:
+        db.get_one(Workspace, cast.owner.workspace_id).time_zone = "Asia/Tokyo"
+    assert pages.send("/api-keys", "/api-keys", {"name": "k", "last_day": "9999-12-31"}).status_code == 303
+    with database.read() as db:
+        (key,) = keys(db, Scope(cast.project_id, Mode.TEST))
+    for path in ("/api-keys", f"/api-keys/{key.id}"):
+        assert "9999" in pages.get(path).text, path
 
 
 @pytest.mark.parametrize(

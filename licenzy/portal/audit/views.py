@@ -8,6 +8,7 @@ from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
+from licenzy.kit import deadline
 from licenzy.kit.csv_text import csv_parts
 from licenzy.portal.audit.context import Choices, audit_rows
 from licenzy.portal.blueprint import workspace
@@ -80,7 +81,7 @@ def _file(workspace_id: str, wanted: AuditFilter, format_: str) -> Iterator[str]
     database = runtime().database
 
     def read() -> Iterator[str]:
-        with database.read() as db:
+        with deadline.for_each_wait(), database.read() as db:
             entries = all_entries(db, wanted, workspace_id=workspace_id)
             yield from csv_parts(COLUMNS, csv_lines(db, entries)) if format_ == "csv" else json_lines(entries)
 

@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from licenzy.imports import actions, queries, reports
 from licenzy.imports.compare import Difference
+from licenzy.kit import deadline
 from licenzy.kit.csv_text import as_csv, csv_parts
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
@@ -114,7 +115,7 @@ def _parts(header: Sequence[str], lines: Callable[[Session], Iterator[Sequence[o
     database = runtime().database
 
     def read() -> Iterator[str]:
-        with database.read() as db:
+        with deadline.for_each_wait(), database.read() as db:
             yield from csv_parts(header, lines(db))
 
     return read()
