@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wtforms import EmailField, SelectField
+from wtforms import EmailField, SelectField, ValidationError
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length
 
@@ -36,11 +36,22 @@ class InviteForm(PortalForm):
         self.role.choices = _choices(roles)
         self.role.validate_choice = False
 
+    def validate_role(self, field: SelectField) -> None:
+        """Nobody gets a role for another word."""
+        if field.data not in set(Role):
+            raise ValidationError("Choose a role.")
+
     @property
     def chosen(self) -> Role:
-        """The role that was chosen; the lowest where it is none."""
-        return Role(self.role.data) if self.role.data in set(Role) else Role.VIEWER
+        """The role that was chosen, once the form is valid."""
+        return Role(self.role.data)
 
 
 class RoleForm(InviteForm):
     email = None
+
+    def validate_role(self, field: SelectField) -> None:
+        """Nor is a role changed that was not named, to the one that is proposed."""
+        if not field.raw_data:
+            raise ValidationError("Choose a role.")
+        super().validate_role(field)
