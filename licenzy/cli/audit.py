@@ -44,6 +44,7 @@ def audit(
     from itertools import islice
 
     from licenzy.alignment.modes import Mode
+    from licenzy.kit.clock import later
     from licenzy.workspace.audit_export import as_json as entry_json
     from licenzy.workspace.audit_log import AuditFilter, all_entries
     from licenzy.workspace.audit_wording import in_words, who
@@ -54,7 +55,7 @@ def audit(
         actions=actions,
         mode=Mode(mode) if mode is not None else None,
         since=since.replace(tzinfo=UTC) if since is not None else None,
-        until=until.replace(tzinfo=UTC) + timedelta(days=1) if until is not None else None,
+        until=later(until.replace(tzinfo=UTC), timedelta(days=1)) if until is not None else None,
     )
     with wiring.migrated_runtime().database.read() as db:
         place = _workspace(db, workspace_id, project_id)

@@ -86,6 +86,7 @@ def test_it_is_for_admins_and_owners_of_this_workspace(
         ("person=command_line", False),
         ("from=2026-11-23&to=2026-11-23", True),
         ("from=2026-11-24", False),
+        ("from=0001-01-01&to=9999-12-31", True),
         ("q=key_", True),
         ("q=nothing-like-it", False),
         ("action=none&mode=none&from=none&person=none&project=none", True),

@@ -11,6 +11,7 @@ from flask import url_for
 from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
+from licenzy.kit.clock import later
 from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import may_be_stripe_id
 from licenzy.search.by_id import is_id
@@ -90,7 +91,7 @@ class Choices:
             project_id=self.project or None,
             mode=Mode(self.mode) if self.mode else None,
             since=_midnight(self.since) if self.since else None,
-            until=_midnight(self.until) + timedelta(days=1) if self.until else None,
+            until=later(_midnight(self.until), timedelta(days=1)) if self.until else None,
             words=self.words,
         )
 
