@@ -69,9 +69,10 @@ def rotate_key(
 ) -> Rotation:
     """Replace a key by one with the same name, scopes and lifetime. Both work until the overlap is over.
 
-    An old key whose own end comes first keeps it. Raises NotFound, and InvalidRequest for a key that has
-    ended or was replaced.
+    An old key whose own end comes first keeps it. Raises NotFound, ProjectArchived, and InvalidRequest for a
+    key that has ended or was replaced.
     """
+    refuse_archived(db, project_id=scope.project_id)  # Before the key, as whoever archives locks them.
     old = queries.key(db, scope, key_id=key_id, for_update=True)
     if not rules.is_alive(old, now):
         raise InvalidRequest("This key has ended, so there is nothing to replace.", hint="Create a new key.")
@@ -114,7 +115,7 @@ def note_used(db: Session, *, key_id: str, now: datetime) -> None:
 
 def revoke_key(db: Session, scope: Scope, *, key_id: str, actor: Actor, now: datetime) -> ApiKey:
     """End a key for good; one that is revoked already stays as it is. Raises NotFound."""
-    key = queries.key(db, scope, key_id=key_id)
+    key = queries.key(db, scope, key_id=key_id, for_update=True)
     if key.revoked_at is not None:
         return key
     key.revoked_at = now
