@@ -15,12 +15,14 @@ from licenzy.kit.names import clean_name, name_problem
 from licenzy.projects.models import Project, ProjectSide
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
+from licenzy.workspace.team_locks import locked_workspace
 
 NAME_MAX = 80
 
 
 def create_project(db: Session, *, actor: Actor, workspace_id: str, name: str, now: datetime) -> Project:
-    """Make a project with its test and its live side. Raises InvalidRequest with `fields`."""
+    """Make a project with its test and its live side. Raises InvalidRequest with `fields`, and NotFound."""
+    locked_workspace(db, workspace_id)
     project = Project(id=new_id("prj"), workspace_id=workspace_id, name=_checked_name(name), created_at=now)
     db.add(project)
     db.flush()

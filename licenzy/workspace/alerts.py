@@ -14,7 +14,7 @@ from licenzy.workspace.models import Membership, Workspace
 
 def choose_alerts(db: Session, *, actor: Actor, workspace_id: str, wanted: bool, now: datetime) -> None:
     """Have the acting person mailed, or mailed no more. Raises NotFound for who is no member."""
-    membership = db.get(Membership, (workspace_id, actor.user_id or ""))
+    membership = db.get(Membership, (workspace_id, actor.user_id or ""), with_for_update=True)
     if membership is None:
         raise NotFound("You are not a member of this workspace.")
     if wanted is (membership.alerts_since is not None):

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from licenzy.errors import InvalidRequest, NotFound
+from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
 from licenzy.kit.names import clean_name, name_problem
 from licenzy.kit.time_zones import zone_names
@@ -15,6 +15,7 @@ from licenzy.workspace import rules
 from licenzy.workspace.audit import Actor, record
 from licenzy.workspace.models import DateFormat, Membership, Role, Workspace
 from licenzy.workspace.sign_in_models import Passkey, TotpFactor
+from licenzy.workspace.team_locks import locked_workspace
 
 
 class OwnSecondFactorMissing(InvalidRequest):
@@ -43,7 +44,7 @@ def create_workspace(db: Session, *, actor: Actor, name: str, now: datetime) -> 
 
 def rename_workspace(db: Session, *, actor: Actor, workspace_id: str, name: str, now: datetime) -> None:
     """Give a workspace another name. Raises InvalidRequest with `fields`, and NotFound."""
-    workspace = _locked(db, workspace_id)
+    workspace = locked_workspace(db, workspace_id)
     before, workspace.name = workspace.name, _checked_name(name)
     if before == workspace.name:
         return
@@ -63,7 +64,7 @@ def choose_time_display(
     db: Session, *, actor: Actor, workspace_id: str, time_zone: str, date_format: DateFormat, now: datetime
 ) -> None:
     """Choose how pages of the workspace write times. Raises InvalidRequest with `fields`, and NotFound."""
-    workspace = _locked(db, workspace_id)
+    workspace = locked_workspace(db, workspace_id)
     if time_zone not in zone_names():
         raise InvalidRequest(
             fields={"time_zone": "This server does not know this time zone. Choose another."}
@@ -80,7 +81,7 @@ def require_second_factor(
 
     Raises OwnSecondFactorMissing for who has none and would be locked out by it, and NotFound.
     """
-    workspace = _locked(db, workspace_id)
+    workspace = locked_workspace(db, workspace_id)
     if required and not has_second_factor(db, user_id=actor.user_id or ""):
         raise OwnSecondFactorMissing
     if required is (workspace.second_factor_required_at is not None):
@@ -123,13 +124,6 @@ def _record_settings(
 
 def _time_display(workspace: Workspace) -> dict[str, Any]:
     return {"time_zone": workspace.time_zone, "date_format": DateFormat(workspace.date_format).value}
-
-
-def _locked(db: Session, workspace_id: str) -> Workspace:
-    workspace = db.get(Workspace, workspace_id, with_for_update=True, populate_existing=True)
-    if workspace is None:
-        raise NotFound("This workspace does not exist.")
-    return workspace
 
 
 def _checked_name(name: str) -> str:

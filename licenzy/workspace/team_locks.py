@@ -45,8 +45,14 @@ class TeamMember:
 
 
 def locked_workspace(db: Session, workspace_id: str) -> Workspace:
-    """The workspace, locked until the transaction ends: nobody else changes who belongs to it."""
-    return db.get_one(Workspace, workspace_id, populate_existing=True, with_for_update=True)
+    """The workspace, locked until the transaction ends: nobody else changes who belongs to it.
+
+    Raises NotFound for one that was deleted meanwhile.
+    """
+    workspace = db.get(Workspace, workspace_id, populate_existing=True, with_for_update=True)
+    if workspace is None:
+        raise NotFound("This workspace does not exist.")
+    return workspace
 
 
 def acting_role(db: Session, workspace_id: str, actor: Actor) -> Role:

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import actions, queries
@@ -16,11 +16,13 @@ from licenzy.api_keys.models import ApiKey, KeyScope
 from licenzy.api_keys.rules import last_moment, presented_hash
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest, NotFound
+from licenzy.kit.clock import LAST_INSTANT
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry
 from tests.support.cast import Cast, make_key
 from tests.support.clock import START, StandingClock
+from tests.support.threads import run_in_overlapping_transactions
 
 DAY = timedelta(days=1)
 
@@ -107,6 +109,27 @@ def test_an_ended_and_a_replaced_key_are_not_rotated(
             rotate(database, scope, key, clock)
     with database.read() as db:
         assert len(queries.keys(db, scope)) == 4
+
+
+def test_a_key_without_a_last_year_is_replaced_by_such_a_key(
+    database: Database, scope: Scope, clock: StandingClock
+) -> None:
+    old = made(database, scope, expires_at=last_moment(date.max))
+    clock.advance(days=1)
+    assert rotate(database, scope, old, clock).new.expires_at == LAST_INSTANT
+
+
+def test_of_two_who_revoke_a_key_at_once_one_is_recorded(
+    database: Database, scope: Scope, clock: StandingClock
+) -> None:
+    key = made(database, scope)
+
+    def revoke(db: Session) -> object:
+        return actions.revoke_key(db, scope, key_id=key.id, actor=Actor("usr_x"), now=clock())
+
+    run_in_overlapping_transactions(database, revoke, revoke)
+    with database.read() as db:
+        assert list(db.exec(select(AuditEntry.action))) == ["api_key.revoked"]
 
 
 def test_of_rotations_at_the_same_time_one_makes_a_key(

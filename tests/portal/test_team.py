@@ -209,6 +209,14 @@ def test_a_role_is_changed_and_the_last_owner_stays(
     person, me = f"{team}/{cast.colleague.user_id}", f"{team}/{cast.owner.user_id}"
     assert location(press(owner, person, "/role", role="admin")) == person
     assert "Colleague is admin now." in owner.get(person).text
+    for nonsense in ({}, {"role": ""}, {"role": "Owner"}):
+        sent = {**nonsense, "csrf_token": csrf_token(owner, "/account")}
+        assert "Choose a role." in owner.post(f"{person}/role", data=sent).text
+    invited = owner.post(f"{team}/invitations", data={**sent, "email": NEWCOMER})
+    assert (invited.status_code, "Choose a role." in invited.text) == (422, True)
+    assert "Colleague is admin now." not in owner.get(person).text
+    with database.read() as db:
+        assert db.get_one(Membership, (cast.owner.workspace_id, cast.colleague.user_id)).role is Role.ADMIN
     press(owner, me, "/role", role="viewer")
     sentence = "This person is the only owner of the workspace who can sign in. Make somebody else an owner"
     assert sentence in owner.get(me).text

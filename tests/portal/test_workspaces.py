@@ -40,19 +40,22 @@ def test_requiring_a_second_factor(app: Flask, cast: Cast, database: Database, c
     client = visiting(app, cast.owner.email)
     page = settings_of(cast)
     assert "lock yourself out" in client.get(page).text
-    refused = submit(client, page, {"required": "y"})
+    refused = submit(client, page, {"required": "yes"})
     assert refused.status_code == 422
     assert "lock you out" in refused.text
     with database.write() as db:
         db.add(TotpFactor(user_id=cast.owner.user_id, secret="sealed", created_at=START, confirmed_at=START))
     clock.advance(hours=2)
     # The sign-in is too old for it: the password is asked for first.
-    asked = submit(client, page, {"required": "y"})
+    asked = submit(client, page, {"required": "yes"})
     assert location(asked).startswith("/account/confirm")
     with database.read() as db:
         assert db.get_one(Workspace, cast.owner.workspace_id).second_factor_required_at is None
     assert submit(client, "/account/confirm", {"password": PASSWORD}).status_code == 303
-    assert submit(client, page, {"required": "y"}).status_code == 303
+    without = {"csrf_token": csrf_token(client, "/account")}
+    refused = client.post(f"{page}/second-factor", data=without)
+    assert (refused.status_code, "Nothing was changed." in refused.text) == (422, True)
+    assert submit(client, page, {"required": "yes"}).status_code == 303
     with database.read() as db:
         assert db.get_one(Workspace, cast.owner.workspace_id).second_factor_required_at == clock.now
 
@@ -61,7 +64,7 @@ def test_admins_cannot_require_a_second_factor(app: Flask, cast: Cast, database:
     with database.write() as db:
         db.get_one(Membership, (cast.owner.workspace_id, cast.colleague.user_id)).role = Role.ADMIN
     client = visiting(app, cast.colleague.email)
-    data = {"csrf_token": csrf_token(client, "/account"), "required": "y", "typed": "Our workspace"}
+    data = {"csrf_token": csrf_token(client, "/account"), "required": "yes", "typed": "Our workspace"}
     for action in ("second-factor", "removal"):
         assert client.post(f"{settings_of(cast)}/{action}", data=data).status_code == 403
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlmodel import Session, col, select
 
 from licenzy.db.unit_of_work import Database
-from licenzy.errors import InvalidRequest
+from licenzy.errors import InvalidRequest, LicenzyError
+from licenzy.projects.actions import create_project
 from licenzy.projects.models import Project
 from licenzy.projects.workspaces import WorkspaceInUse, delete_workspace
+from licenzy.runtime import Runtime
+from licenzy.workspace.alerts import choose_alerts
 from licenzy.workspace.audit import Actor
+from licenzy.workspace.invitations import accept_invitation, invite
+from licenzy.workspace.links import links_for
 from licenzy.workspace.models import AuditEntry, DateFormat, Invitation, Membership, Role, Workspace
 from licenzy.workspace.settings import (
     OwnSecondFactorMissing,
@@ -23,6 +29,7 @@ from licenzy.workspace.settings import (
 from licenzy.workspace.sign_in_models import Passkey, TotpFactor
 from tests.support.cast import Cast, Person
 from tests.support.clock import START
+from tests.support.threads import run_in_overlapping_transactions
 
 
 def entries(database: Database, prefix: str = "workspace.") -> list[AuditEntry]:
@@ -195,6 +202,49 @@ def test_a_workspace_goes_with_its_memberships_and_invitations(database: Databas
         assert len(db.exec(select(Membership)).all()) == 3
     assert [each.action for each in entries(database)] == ["workspace.created", "workspace.deleted"]
     assert entries(database)[1].before == {"name": "Short"}
+
+
+@pytest.mark.parametrize("late", ["accepts", "invites", "makes a project", "wants mail"])
+def test_who_comes_while_a_workspace_is_deleted_does_not_find_it(
+    database: Database, cast: Cast, runtime: Runtime, late: str
+) -> None:
+    owner, links = Actor(cast.owner.user_id), links_for(runtime.settings, runtime.secret_box)
+    with database.write() as db:
+        made = create_workspace(db, actor=owner, name="Short", now=START).id
+        link = invite(
+            db,
+            links,
+            workspace_id=made,
+            email="stranger@example.com",
+            role=Role.VIEWER,
+            actor=owner,
+            now=START,
+        )
+    token, guest = link.url.rpartition("/")[2], Actor(cast.stranger.user_id)
+    verbs: dict[str, Callable[[Session], object]] = {
+        "accepts": lambda db: accept_invitation(db, token=token, actor=guest, now=START),
+        "invites": lambda db: invite(
+            db, links, workspace_id=made, email="b@example.com", role=Role.VIEWER, actor=owner, now=START
+        ),
+        "makes a project": lambda db: create_project(
+            db, actor=owner, workspace_id=made, name="Late", now=START
+        ),
+        "wants mail": lambda db: choose_alerts(db, actor=owner, workspace_id=made, wanted=True, now=START),
+    }
+    refusals: list[LicenzyError] = []
+
+    def come_late(db: Session) -> None:
+        try:
+            verbs[late](db)
+        except LicenzyError as refusal:
+            refusals.append(refusal)
+
+    run_in_overlapping_transactions(
+        database, lambda db: delete_workspace(db, actor=owner, workspace_id=made, now=START), come_late
+    )
+    assert [refusal.status for refusal in refusals] == [
+        400 if late == "accepts" and database.is_sqlite else 404
+    ]
 
 
 def test_a_workspace_with_projects_and_the_first_one_stay(database: Database, cast: Cast) -> None:

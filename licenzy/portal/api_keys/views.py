@@ -73,8 +73,8 @@ def rotate_api_key(side: Side, key_id: str) -> ResponseReturnValue:
     form, parts = KeyRotationForm(), runtime()
     if form.validate():
         with form.refusals():
-            with parts.database.write() as db:
-                rotated = actions.rotate_key(
+            rotated = parts.database.retrying(
+                lambda db: actions.rotate_key(
                     db,
                     side.scope,
                     key_id=key_id,
@@ -82,6 +82,7 @@ def rotate_api_key(side: Side, key_id: str) -> ResponseReturnValue:
                     actor=side.actor,
                     now=parts.clock(),
                 )
+            )
             put_secret(side, rotated.token, of=rotated.new.id)
             flash(
                 f"The key “{rotated.old.name}” is replaced. The old one ends {OVERLAPS[form.overlap.data]}."
@@ -106,8 +107,9 @@ def revoke_api_key(side: Side, key_id: str) -> ResponseReturnValue:
     if problem is not None:
         overrides = _context(side, typed_error=problem, wrong_name_for=key_id)
         return show("api_keys/list.html", status=422, **overrides)
-    with runtime().database.write() as db:
-        actions.revoke_key(db, side.scope, key_id=key_id, actor=side.actor, now=runtime().clock())
+    runtime().database.retrying(
+        lambda db: actions.revoke_key(db, side.scope, key_id=key_id, actor=side.actor, now=runtime().clock())
+    )
     flash(f"The key “{key.name}” is revoked: calls with it are refused from now on.", "success")
     return go(url_for("portal.project.api_keys"))
 

@@ -44,4 +44,4 @@ class TimeDisplayForm(PortalForm):
 
 class SecondFactorForm(PortalForm):
     required = HiddenField()
-    """`y` to require it, empty to require it no more."""
+    """`yes` or `no`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import flash, url_for
+from flask import abort, flash, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.kit.time_zones import UTC_NAME, zone_names
@@ -107,7 +107,9 @@ def save_time_display(member: WorkspaceMember) -> ResponseReturnValue:
 def save_second_factor(member: WorkspaceMember) -> ResponseReturnValue:
     """Require a second factor of everybody here, or require it no more."""
     form = SecondFactorForm()
-    required = bool(form.required.data)
+    if form.required.data not in {"yes", "no"}:
+        abort(422, "The form must say whether a second factor is required: yes or no. Nothing was changed.")
+    required = form.required.data == "yes"
     if form.validate():
         with form.refusals():
             with runtime().database.write() as db:
