@@ -52,11 +52,9 @@ def set_member_role(member: WorkspaceMember, user_id: str) -> ResponseReturnValu
     """Give a member another role."""
     form, parts = RoleForm(), runtime()
     form.offer(roles_to_give(member.role))
-    if not form.validate():
-        abort(422, " ".join(form.role.errors))
     person = _member_or_404(member, user_id)
     if not form.validate():
-        abort(422, "No role was chosen, so nothing was changed. Go back and choose one.")
+        abort(422, "No role was chosen, so nothing was changed. Choose a role.")
     _do(
         member,
         lambda db: change_role(
