@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 ERASED = "[erased]"
 """What stands where a text named the customer."""
@@ -54,4 +55,6 @@ def scrubbed(value: Any, pattern: re.Pattern[str]) -> Any:
 
 
 def _spellings(name: str) -> set[str]:
-    return {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
+    in_json = {json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
+    in_addresses = {quote(name, safe=""), quote(name), quote_plus(name)}
+    return {name, *in_json, *in_addresses}

@@ -317,6 +317,7 @@ def test_only_lines_that_name_the_customer_go_from_a_file(delimiter: str) -> Non
         ("No such customer: cus_123456.", "No such customer: [erased]."),
         ("cus_1234567 is another", "cus_1234567 is another"),
         ("Müller_77 and m\\u00fcller_77", "[erased] and [erased]"),
+        ("/done?for=m%C3%BCller_77&to=m%c3%bcller_77", "/done?for=[erased]&to=[erased]"),
         ("pro is a product", "pro is a product"),
     ],
 )
