@@ -16,6 +16,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from licenzy.cli import make_command_line
+from licenzy.cli.error_handling import LicenzyCommand
 from licenzy.cli.wiring import Wiring
 from licenzy.db import schema
 from licenzy.db.unit_of_work import Database
@@ -337,3 +338,41 @@ def test_the_key_of_the_sandbox_is_shown_on_this_machine_alone(
     elsewhere = replace(runtime.settings, host=host, base_url=f"http://{host}:8000")
     key = sandbox_key(replace(runtime, settings=elsewhere), connection)
     assert (key is not None) is shown
+
+
+def no_settings() -> Settings:
+    raise AssertionError("this test needs no settings")
+
+
+def test_words_that_are_no_text_are_refused_by_every_command() -> None:
+    """A shell hands on bytes that are not UTF-8, which no database can hold."""
+    wiring = Wiring(
+        settings=no_settings,
+        make_runtime=no_runtime,
+        run_web=not_here,
+        run_worker=not_here,
+        run_sandbox=not_here,
+        stop=StopSignal(),
+    )
+    line, asked = make_command_line(wiring), 0
+    for name, command in commands(line):
+        if isinstance(command, click.Group):
+            continue
+        assert isinstance(command, LicenzyCommand), name
+        path = name.split()[1:]
+        words: list[str] = []
+        for param in command.params:
+            texts = {
+                "text": "some\udcffthing",
+                "integer": "1",
+                "choice": getattr(param.type, "choices", [""])[0],
+            }
+            value = texts.get(param.type.name)
+            if value is None or not (param.required or param.type.name == "text"):
+                continue
+            words += [param.opts[0], value] if isinstance(param, click.Option) else [value]
+        if any("\udcff" in word for word in words):
+            result = CliRunner().invoke(line, [*path, *words])
+            assert (result.exit_code, "not valid UTF-8" in result.output) == (2, True), (path, result.output)
+            asked += 1
+    assert asked > 15
