@@ -50,6 +50,7 @@ def test_without_a_mail_server_there_is_no_mail(tmp_path: Path) -> None:
         "smtps://mail.example.com?tls=off",
         "smtp://user@mail.example.com",
         "smtp://user:a%0Db@mail.example.com",
+        "smtp://user:p%C3%A4ss@mail.example.com",
         "smtp://mail.example.com evil",
     ],
 )

@@ -11,7 +11,7 @@ from licenzy.kit.hosts import is_loopback
 
 SMTP_FORM = (
     "must be smtp://user:password@host:587 or smtps://user:password@host:465, with special characters of the "
-    "password percent-encoded"
+    "password percent-encoded, and user and password in ASCII"
 )
 """What the address must be, for whoever gave another."""
 _PORTS = {"smtp": 587, "smtps": 465}
@@ -52,7 +52,9 @@ def smtp_server(url: str) -> SmtpServer | None:
         return None
     user = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
-    if (user is None) is not (password is None) or not f"{user}{password}".isprintable():
+    said = f"{user}{password}"
+    # The library that speaks to the server sends neither in another form than ASCII.
+    if (user is None) is not (password is None) or not said.isprintable() or not said.isascii():
         return None
     tls = _tls_use(parts.scheme, host, is_off=bool(parts.query))
     return None if tls is None else SmtpServer(host, port or _PORTS[parts.scheme], tls, user, password)
