@@ -205,6 +205,18 @@ def test_paging_keeps_the_filter(app: Flask, cast: Cast, database: Database, aud
     assert owner.get(f"{audit}?older_than=aud_00000000000000000000000000").status_code == 200
 
 
+def test_exports_of_some_do_not_hold_the_pages_of_all(app: Flask, audit: str) -> None:
+    owner = visiting(app, "owner@example.com")
+    sent = {"csrf_token": csrf_token(owner, audit), "format": "csv"}
+    begun = [owner.post(f"{audit}/export", data=sent) for _ in range(2)]
+    refused = owner.post(f"{audit}/export", data=sent)
+    assert (refused.status_code, "export again" in refused.text) == (429, True)
+    begun[0].close()
+    assert begun[1].text
+    for _ in range(3):
+        assert owner.post(f"{audit}/export", data=sent).text
+
+
 @pytest.mark.parametrize("format_", ["csv", "jsonl"])
 def test_an_export_has_what_is_filtered_and_is_one_entry(
     app: Flask, cast: Cast, database: Database, audit: str, format_: str

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
@@ -23,6 +25,9 @@ from licenzy.workspace.audit_wording import GROUPS, WORDING
 from licenzy.workspace.membership_spans import spans_of
 from licenzy.workspace.models import Role
 from licenzy.workspace.queries import members_of, names_of
+
+_EXPORTS = threading.BoundedSemaphore(2)
+"""How many are written at once in a process. One of a long log holds a thread for seconds."""
 
 
 @workspace.get("/audit")
@@ -59,29 +64,36 @@ def export_audit(member: WorkspaceMember) -> ResponseReturnValue:
     with parts.database.read() as db:
         people, projects = _people(db, member), _projects(db, member)
     wanted = Choices.of(request.form, people=people, projects=projects).wanted
-    with parts.database.write() as db:
-        record_export(
-            db,
-            actor=member.actor,
-            workspace_id=member.workspace_id,
-            wanted=wanted,
-            format_=format_,
-            now=parts.clock(),
-        )
+    if not _EXPORTS.acquire(blocking=False):
+        abort(429, "Other exports are being written. Wait until they are done, then export again.")
+    with ExitStack() as turn:
+        turn.callback(_EXPORTS.release)
+        with parts.database.write() as db:
+            record_export(
+                db,
+                actor=member.actor,
+                workspace_id=member.workspace_id,
+                wanted=wanted,
+                format_=format_,
+                now=parts.clock(),
+            )
+        turn = turn.pop_all()
     name = f"audit-log-{parts.clock():%Y-%m-%d}.{format_}"
-    return Response(
-        _file(member.workspace_id, wanted, format_),
+    response = Response(
+        _file(member.workspace_id, wanted, format_, turn),
         mimetype="text/csv" if format_ == "csv" else "application/jsonl",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+    response.call_on_close(turn.close)  # Also of an answer that nobody began to read.
+    return response
 
 
-def _file(workspace_id: str, wanted: AuditFilter, format_: str) -> Iterator[str]:
-    """The file as it is read from the database."""
+def _file(workspace_id: str, wanted: AuditFilter, format_: str, turn: ExitStack) -> Iterator[str]:
+    """The file as it is read from the database, which ends the turn."""
     database = runtime().database
 
     def read() -> Iterator[str]:
-        with deadline.for_each_wait(), database.read() as db:
+        with turn, deadline.for_each_wait(), database.read() as db:
             entries = all_entries(db, wanted, workspace_id=workspace_id)
             yield from csv_parts(COLUMNS, csv_lines(db, entries)) if format_ == "csv" else json_lines(entries)
 
