@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.models import KeyScope
 from licenzy.errors import ApiKeyExpired, ApiKeyInvalid, ApiKeyRevoked, InvalidRequest, StripeKeySent
+from licenzy.kit.clock import later
 from licenzy.kit.names import clean_name, name_problem
 
 Moment: TypeAlias = Any
@@ -123,16 +124,8 @@ def last_moment(day: date) -> datetime:
 
 
 def successor_expires_at(key: Lived, now: datetime) -> datetime | None:
-    """When a key expires that replaces this one `now`: it lives as long as the old one was to live.
-
-    One that was to live until the calendar ends does so too.
-    """
-    if key.expires_at is None:
-        return None
-    try:
-        return now + (key.expires_at - key.created_at)
-    except OverflowError:
-        return last_moment(date.max)
+    """When a key expires that replaces this one `now`: it lives as long as the old one was to live."""
+    return None if key.expires_at is None else later(now, key.expires_at - key.created_at)
 
 
 def ends_after(key: Lived, overlap: timedelta, now: datetime) -> datetime:

@@ -54,6 +54,7 @@ from licenzy.portal.access.provider import register_provider
 from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project, workspace
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
+from licenzy.portal.exports import register_exports
 from licenzy.portal.guards import (
     fill_in_project,
     fill_in_workspace,
@@ -75,6 +76,7 @@ def register(app: Flask) -> None:
     init_sessions(app, settings)
     register_template_helpers(app)
     register_provider(app)
+    register_exports(app)
     answer_errors(app)
     app.url_map.converters.update(id=IdInPath, mode=ModeInPath, stripe_id=StripeIdInPath)
     app.register_blueprint(portal)

@@ -206,7 +206,7 @@ def ask_second_factor(user: SignedInUser, workspace_id: str) -> ResponseReturnVa
 
 
 def has_what_it_requires(user: SignedInUser, workspace: Workspace) -> bool:
-    """Whether this session was given the second factor that the workspace requires, if it does."""
+    """Whether a second factor was given since signing in, where the workspace requires one."""
     return may_enter(required_at=workspace.second_factor_required_at, given_at=user.second_factor_at)
 
 

@@ -89,7 +89,7 @@ def all_entries(db: Session, wanted: AuditFilter, *, workspace_id: str) -> Itera
 
 def entry_of(db: Session, *, workspace_id: str, entry_id: str) -> AuditEntry | None:
     """The entry with this id, unless it is another workspace's."""
-    return db.exec(select(AuditEntry).where(AuditEntry.id == entry_id, _is_no_other_s(workspace_id))).first()
+    return db.exec(select(AuditEntry).where(AuditEntry.id == entry_id, _not_of_another(workspace_id))).first()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +222,11 @@ def _edge(db: Session, place: Place, workspace_id: str) -> tuple[bool, list[Colu
 
 def _at(db: Session, workspace_id: str, entry_id: str) -> datetime | None:
     """When an entry was made, unless it is another workspace's."""
-    mine = (AuditEntry.id == entry_id, _is_no_other_s(workspace_id))
+    mine = (AuditEntry.id == entry_id, _not_of_another(workspace_id))
     return db.exec(select(AuditEntry.at).where(*mine)).first()
 
 
-def _is_no_other_s(workspace_id: str) -> ColumnElement[bool]:
+def _not_of_another(workspace_id: str) -> ColumnElement[bool]:
     """Older versions noted no workspace, and what people do outside of all has none."""
     of = col(AuditEntry.workspace_id)
     return or_(of == workspace_id, of.is_(None))

@@ -315,6 +315,18 @@ def test_a_price_mapped_meanwhile_is_matched_again(
     assert "1 purchase is ready" in admin.get(page).text
 
 
+def test_files_wait_for_their_turn(admin: SidePages, shop: Shop, pro: str) -> None:
+    page = started(admin, shop.runtime)
+    unread = [admin.send(page, "/purchases/export", {}) for _ in range(2)]
+    assert admin.send(page, "/purchases/export", {}).status_code == 429
+    for each in unread:
+        each.close()
+    assert admin.send(page, "/purchases/export", {}).status_code == 200
+    with shop.runtime.database.read() as db:
+        recorded = db.exec(select(AuditEntry).where(AuditEntry.action == "import.exported")).all()
+    assert len(recorded) == 3, "what was refused is no export"
+
+
 def test_files_hold_everything_and_no_formula(admin: SidePages, shop: Shop, pro: str) -> None:
     runtime = shop.runtime
     bad = subscribed(shop, pro, email="=cmd@example.com", metadata={"user_id": "=1+1"})

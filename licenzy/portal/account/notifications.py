@@ -17,7 +17,7 @@ from licenzy.workspace.queries import workspaces_of
 @portal.get("/account/notifications")
 @signed_in
 def notifications(user: SignedInUser) -> ResponseReturnValue:
-    """What I am mailed about. Workspaces that require what this session lacks are not named."""
+    """What I am mailed about. Workspaces whose second factor was not given are not named."""
     with runtime().database.read() as db:
         mine = wanted_alerts(db, user_id=user.user_id)
     wanted = [each for each in mine if has_what_it_requires(user, each[0])]

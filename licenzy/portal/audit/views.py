@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 
-from flask import Response, abort, request
+from flask import abort, request
 from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
-from licenzy.kit import deadline
 from licenzy.kit.csv_text import csv_parts
 from licenzy.portal.audit.context import Choices, audit_rows
 from licenzy.portal.blueprint import workspace
+from licenzy.portal.exports import export_file
 from licenzy.portal.guards import WorkspaceMember, workspace_page
 from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import show
 from licenzy.projects.queries import projects_for
 from licenzy.runtime import runtime
 from licenzy.workspace.audit_export import COLUMNS, FORMATS, csv_lines, json_lines, record_export
-from licenzy.workspace.audit_log import SEARCHED, AuditFilter, all_entries, entries_page
+from licenzy.workspace.audit_log import SEARCHED, all_entries, entries_page
 from licenzy.workspace.audit_wording import GROUPS, WORDING
 from licenzy.workspace.membership_spans import spans_of
 from licenzy.workspace.models import Role
 from licenzy.workspace.queries import members_of, names_of
-
-_EXPORTS = threading.BoundedSemaphore(2)
-"""How many are written at once in a process. One of a long log holds a thread for seconds."""
 
 
 @workspace.get("/audit")
@@ -64,40 +59,24 @@ def export_audit(member: WorkspaceMember) -> ResponseReturnValue:
     with parts.database.read() as db:
         people, projects = _people(db, member), _projects(db, member)
     wanted = Choices.of(request.form, people=people, projects=projects).wanted
-    if not _EXPORTS.acquire(blocking=False):
-        abort(429, "Other exports are being written. Wait until they are done, then export again.")
-    with ExitStack() as turn:
-        turn.callback(_EXPORTS.release)
-        with parts.database.write() as db:
-            record_export(
-                db,
-                actor=member.actor,
-                workspace_id=member.workspace_id,
-                wanted=wanted,
-                format_=format_,
-                now=parts.clock(),
-            )
-        turn = turn.pop_all()
-    name = f"audit-log-{parts.clock():%Y-%m-%d}.{format_}"
-    response = Response(
-        _file(member.workspace_id, wanted, format_, turn),
-        mimetype="text/csv" if format_ == "csv" else "application/jsonl",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+
+    def file(db: Session) -> Iterator[str]:
+        entries = all_entries(db, wanted, workspace_id=member.workspace_id)
+        return csv_parts(COLUMNS, csv_lines(db, entries)) if format_ == "csv" else json_lines(entries)
+
+    return export_file(
+        f"audit-log-{parts.clock():%Y-%m-%d}.{format_}",
+        "text/csv" if format_ == "csv" else "application/jsonl",
+        file,
+        note=lambda db: record_export(
+            db,
+            actor=member.actor,
+            workspace_id=member.workspace_id,
+            wanted=wanted,
+            format_=format_,
+            now=parts.clock(),
+        ),
     )
-    response.call_on_close(turn.close)  # Also of an answer that nobody began to read.
-    return response
-
-
-def _file(workspace_id: str, wanted: AuditFilter, format_: str, turn: ExitStack) -> Iterator[str]:
-    """The file as it is read from the database, which ends the turn."""
-    database = runtime().database
-
-    def read() -> Iterator[str]:
-        with turn, deadline.for_each_wait(), database.read() as db:
-            entries = all_entries(db, wanted, workspace_id=workspace_id)
-            yield from csv_parts(COLUMNS, csv_lines(db, entries)) if format_ == "csv" else json_lines(entries)
-
-    return read()
 
 
 def _people(db: Session, member: WorkspaceMember) -> dict[str, str]:

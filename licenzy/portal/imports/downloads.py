@@ -11,9 +11,9 @@ from sqlmodel import Session
 
 from licenzy.imports import actions, queries, reports
 from licenzy.imports.compare import Difference
-from licenzy.kit import deadline
 from licenzy.kit.csv_text import as_csv, csv_parts
 from licenzy.portal.blueprint import project
+from licenzy.portal.exports import export_file
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.imports.views import ONE, found_import, to_import
 from licenzy.portal.respond import show
@@ -40,7 +40,8 @@ def import_template(side: Side, name: str) -> ResponseReturnValue:  # noqa: ARG0
     """A CSV to fill in: whose purchases are, or who has access."""
     if name not in _TEMPLATES:
         abort(404)
-    return _file(iter([as_csv(*_TEMPLATES[name])]), f"{name}.csv")
+    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    return Response(as_csv(*_TEMPLATES[name]), mimetype="text/csv", headers=headers)
 
 
 @project.post(f"{ONE}/purchases/export")
@@ -48,12 +49,11 @@ def import_template(side: Side, name: str) -> ResponseReturnValue:  # noqa: ARG0
 def export_import_purchases(side: Side, import_id: str) -> ResponseReturnValue:
     """All purchases of an import as a file, which is itself recorded."""
     found_import(side, import_id)
-    _record(side, import_id, "purchases")
 
     def lines(db: Session) -> Iterator[Sequence[object]]:
         return reports.purchase_lines(db, side.scope, import_id=import_id)
 
-    return _file(_parts(reports.PURCHASE_COLUMNS, lines), f"{import_id}-purchases-{side.mode}.csv")
+    return _export(side, import_id, "purchases", reports.PURCHASE_COLUMNS, lines)
 
 
 @project.get(f"{ONE}/differences")
@@ -86,20 +86,29 @@ def export_import_differences(side: Side, import_id: str) -> ResponseReturnValue
     with runtime().database.read() as db:
         if queries.file_of(db, side.scope, import_id=import_id, kind="compare") is None:
             abort(404)
-    _record(side, import_id, "differences")
 
     def lines(db: Session) -> Iterator[Sequence[object]]:
         return reports.difference_lines(reports.differences(db, side.scope, import_, now=now))
 
-    return _file(_parts(reports.DIFFERENCE_COLUMNS, lines), f"{import_id}-differences-{side.mode}.csv")
+    return _export(side, import_id, "differences", reports.DIFFERENCE_COLUMNS, lines)
 
 
-def _record(side: Side, import_id: str, what: str) -> None:
-    parts = runtime()
-    with parts.database.write() as db:
-        actions.record_export(
-            db, side.scope, import_id=import_id, what=what, actor=side.actor, now=parts.clock()
-        )
+def _export(
+    side: Side,
+    import_id: str,
+    what: str,
+    header: Sequence[str],
+    lines: Callable[[Session], Iterator[Sequence[object]]],
+) -> Response:
+    now, actor = runtime().clock(), side.actor
+    return export_file(
+        f"{import_id}-{what}-{side.mode}.csv",
+        "text/csv",
+        lambda db: csv_parts(header, lines(db)),
+        note=lambda db: actions.record_export(
+            db, side.scope, import_id=import_id, what=what, actor=actor, now=now
+        ),
+    )
 
 
 def _first_and_counts(found: Iterator[Difference]) -> tuple[list[Difference], dict[bool, int]]:
@@ -108,19 +117,3 @@ def _first_and_counts(found: Iterator[Difference]) -> tuple[list[Difference], di
     for each in found:
         counts[each.is_listed] += 1
     return first, counts
-
-
-def _parts(header: Sequence[str], lines: Callable[[Session], Iterator[Sequence[object]]]) -> Iterator[str]:
-    """The file as it is read from the database."""
-    database = runtime().database
-
-    def read() -> Iterator[str]:
-        with deadline.for_each_wait(), database.read() as db:
-            yield from csv_parts(header, lines(db))
-
-    return read()
-
-
-def _file(parts: Iterator[str], name: str) -> Response:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(parts, mimetype="text/csv", headers=headers)

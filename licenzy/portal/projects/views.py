@@ -24,7 +24,7 @@ from licenzy.workspace.queries import workspaces_of
 @portal.get("/projects")
 @signed_in
 def projects(user: SignedInUser) -> ResponseReturnValue:
-    """Every project one may see. Of a workspace that requires what this session lacks, that alone is said."""
+    """Every project one may see. Workspaces whose second factor was not given are counted and not named."""
     with runtime().database.read() as db:
         mine = projects_to_enter(
             db, user_id=user.user_id, with_second_factor=user.second_factor_at is not None
